@@ -50,6 +50,26 @@ class InsertingDB(PlainDB):
         return super().set_key_value(t_token, value)
 
 
+class InterruptedDB(PlainDB):
+    """One process's handle on what all share, which breaks where it is to write one key; it writes over what is there.
+
+    Attributes:
+        before: is done once, before it breaks.
+    """
+
+    def __init__(self, shared: PlainDB, key: str, before: Callable[[], object]) -> None:
+        super().__init__()
+        self.sessions, self.values = shared.sessions, shared.values
+        self._key = key
+        self.before = before
+
+    def set_key_value(self, t_token: str, value: str) -> Any:
+        if t_token == self._key:
+            self.before()
+            raise ConnectionError
+        return super().set_key_value(t_token, value)
+
+
 class Two:
     """The tables of two processes; what the first one does comes between the second one's look and its write."""
 
@@ -79,6 +99,21 @@ def test_a_token_that_another_process_added_meanwhile_stays(two: Two, value: str
 
         assert first.transition_token_is_active("x") == value
         assert second.transition_token_is_active("x") == value
+
+
+@pytest.mark.parametrize("value", ["of the first", "of the second"])
+def test_a_token_that_was_written_over_before_the_db_broke_stays(value: str) -> None:
+    """The record tells whose it is; the value may be the same."""
+    shared, later = PlainDB(), ManualClock()
+    later.advance(1)
+    with TokenTables(shared, sweep=False, clock=ManualClock()) as first:
+        db = InterruptedDB(shared, "x", lambda: first.add_token("x", value))
+        with TokenTables(db, sweep=False, clock=later) as second:
+            with pytest.raises(AdapterError):
+                second.add_token("x", "of the second")
+
+            assert first.transition_token_is_active("x") == value
+            assert second.transition_token_is_active("x") == value
 
 
 def test_a_session_that_another_process_opened_meanwhile_stays(two: Two) -> None:

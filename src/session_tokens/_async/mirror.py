@@ -221,10 +221,14 @@ class AsyncMirrorStore(Store):
         for former, token in changes.tokens:
             id = token.id if token is not None else former.id if former is not None else ""
             texts = _token_text(former, self._opened_at(former, {})), _token_text(token, self._opened_at(token, opened))
-            puts = [(id, _value_of(former), _value_of(token)), (TOKEN_PREFIX + id, *texts)]
-            # Of a new one the record goes first: two processes may add the same value, and are told apart by it.
-            for key, old_text, new_text in puts if former is not None else puts[::-1]:
-                await self._put(undo, key, old_text, new_text)
+            if former is not None:
+                await self._put(undo, id, _value_of(former), _value_of(token))
+                await self._put(undo, TOKEN_PREFIX + id, *texts)
+            elif token is not None:
+                await self._put(undo, TOKEN_PREFIX + id, *texts)
+                # Two processes may add the same value, and are told apart by the record.
+                back = TakingBack("del_key_value", (id,), TOKEN_PREFIX + id, texts[1:])
+                await self._do(undo, back, "set_key_value", id, token.text)
 
     def _opened_at(self, token: Token | None, opened: dict[str, int]) -> int | None:
         """Return when the session that a token hangs on was opened: one of a change set, else one that is known."""
