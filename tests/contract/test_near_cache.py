@@ -259,3 +259,15 @@ def test_a_bound_that_cannot_be_kept_is_refused(given: float) -> None:
 def test_a_bound_of_another_type_is_refused(given: Any) -> None:
     with pytest.raises(TypeError, match="near_cache is a number"):
         bound_of(given, {})
+
+
+def test_it_is_counted_as_emptied_once_each_time(world: World) -> None:
+    """By who drops everything, whose followers end then; not by one that told of a change now and then."""
+    world.near.end(world.near.lease)
+    world.near.new_lease()
+    world.near.drop()
+    world.near.end(world.near.lease)
+    by_the_way = NearCache(NAMES, world.clock.now, BOUND_S, is_followed=False)
+    by_the_way.end(by_the_way.new_lease())
+
+    assert (world.near.drops, by_the_way.drops) == (2, 0)

@@ -336,8 +336,9 @@ class NearCache:
         """Forget what was kept under a lease, and what is being read too."""
         with self._lock:
             lease.end()
-            self._leases.discard(lease)
-            self.drops += 1
+            if lease in self._leases:
+                self._leases.remove(lease)
+                self.drops += 1
 
     def drop(self) -> None:
         """Forget everything, and what is being read too."""
