@@ -37,7 +37,8 @@ def parsed(words: Sequence[str]) -> Namespace:
     options, rest = parser().parse_known_args(words)
     if rest:
         command = "session-tokens" if options.command is None else f"session-tokens {options.command}"
-        raise UsageError(f"{_without_secrets(f'unrecognized arguments: {chr(32).join(rest)}')}; see {command} --help")
+        message = _without_secrets("unrecognized arguments: " + " ".join(rest))
+        raise UsageError(f"{message}; see {command} --help")
     return options
 
 

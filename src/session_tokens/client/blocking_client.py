@@ -16,13 +16,13 @@ import httpx2
 from .._sync.commands import SyncCommands
 from ..contract.near_cache import bound_of
 from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, is_session_secret
-from ..errors import InvalidInput, StoreUnavailable
+from ..errors import InvalidInput
 from ..records import Session, Token
 from ..settings import Duration
 from ..stores.common.server_clock import ServerClock
 from .blocking_following import RemoteEvents
 from .calls import CALLS, VERIFY_SESSION, VERIFY_TOKEN, Call, request_of
-from .exchange import CLOSED, NotOffered, Pause, Sent, Step, Unanswered, exchange
+from .exchange import NotOffered, Pause, Sent, Step, Unanswered, exchange
 from .in_time import tried_now
 from .near import NearAnswers
 from .service_address import ServiceAddress
@@ -114,8 +114,6 @@ class RemoteTokens:
 
     def _do(self, call: Call, arguments: dict[str, Any]) -> Any:
         """Carry a command out."""
-        if self._http.is_closed:
-            raise StoreUnavailable(CLOSED)
         steps = exchange(call, arguments, self._clock, self._retry_for_s)
         try:
             step = next(steps)

@@ -7,14 +7,21 @@ from time import monotonic
 
 import httpx2
 
+from ..errors import StoreUnavailable
 from .calls import Request
-from .exchange import Sent, Unanswered
+from .exchange import CLOSED, Sent, Unanswered
 
 TOO_SLOW = Unanswered("it takes too long")
 
 
 async def tried(http: httpx2.AsyncClient, request: Request, timeout_s: float) -> Sent | Unanswered:
-    """Send a request and return what was answered, or why nothing was."""
+    """Send a request and return what was answered, or why nothing was.
+
+    Raises:
+        StoreUnavailable: the client is closed, also since the last try.
+    """
+    if http.is_closed:
+        raise StoreUnavailable(CLOSED)
     try:
         async with asyncio.timeout(timeout_s):
             answer = await http.request(request.method, request.path, headers=request.headers, content=request.content)
@@ -27,6 +34,8 @@ async def tried(http: httpx2.AsyncClient, request: Request, timeout_s: float) ->
 
 def tried_now(http: httpx2.Client, request: Request, timeout_s: float) -> Sent | Unanswered:
     """Send it as ``tried``, from a thread; of the head of an answer each piece may take that long."""
+    if http.is_closed:
+        raise StoreUnavailable(CLOSED)
     ends_s, pieces = monotonic() + timeout_s, []
     try:
         with http.stream(request.method, request.path, headers=request.headers, content=request.content) as answer:
