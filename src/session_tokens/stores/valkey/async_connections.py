@@ -248,7 +248,7 @@ class AsyncConnections(Connections):
             except IndexError:  # another thread was faster
                 break
             if now_s - since_s < LOOK_AFTER_S:
-                return connection, run  # the exchange has a deadline
+                return connection, run  # all of the time is left
             if await _is_usable(connection):
                 if now_s - since_s > self._primary.trusted_s:
                     await self._greet_again(connection)

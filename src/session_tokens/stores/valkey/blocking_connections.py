@@ -248,11 +248,11 @@ class BlockingConnections(Connections):
             except IndexError:  # another thread was faster
                 break
             if now_s - since_s < LOOK_AFTER_S:
-                return self.limited(connection, now_s + timeout_s), run
+                return self.limited(connection, timeout_s), run
             if _is_usable(connection):
                 if now_s - since_s > self._primary.trusted_s:
                     self._greet_again(connection)
-                return self.limited(connection, now_s + timeout_s), run
+                return self.limited(connection, now_s + timeout_s - time.monotonic()), run
         self._at = drive_now(self._primary.locating(), partial(self._ask_another, timeout_s))
         connection = self._new(self._at)
         connection.socket_timeout = timeout_s
@@ -266,7 +266,7 @@ class BlockingConnections(Connections):
             raise
         if run_before not in ("", run):
             self._drop_idle()
-        return self.limited(connection, now_s + timeout_s), run
+        return self.limited(connection, now_s + timeout_s - time.monotonic()), run
 
     def take(self) -> _BlockingConnection:
         """Return a new connection to the primary, for somebody who closes it."""

@@ -92,7 +92,7 @@ class BlockingNode(BlockingConnections):
 
     def receive(self, sent: tuple[Any, str], count: int, timeout_s: float) -> list[Any]:
         """Return the replies to what was sent, an error in the place of each that is one."""
-        connection, run = self.limited(sent[0], time.monotonic() + timeout_s), sent[1]
+        connection, run = self.limited(sent[0], timeout_s), sent[1]
         answers: list[Any] = []
         try:
             if True:  # the socket has a time-out

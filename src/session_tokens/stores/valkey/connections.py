@@ -15,7 +15,6 @@ that never is: a replica refuses it, and a node from which the slot is moved awa
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 from weakref import WeakSet
@@ -131,15 +130,14 @@ class Connections:
         _of_this_process.add(self)
 
     @staticmethod
-    def limited(connection: Any, until_s: float) -> Any:
+    def limited(connection: Any, left_s: float) -> Any:
         """Return a connection for threads, each of whose waits ends about when the time of a call is over.
 
         A socket that waits about as long already is left as it is: to set it is a call to the system.
         """
-        left_s = max(SHORTEST_S, until_s - time.monotonic())
         wire = connection._sock
         if wire is not None and not left_s <= wire.gettimeout() <= left_s * SLACK:
-            wire.settimeout(left_s)
+            wire.settimeout(max(SHORTEST_S, left_s))
         return connection
 
     def _greeted(self, replies: Sequence[Any]) -> str:
