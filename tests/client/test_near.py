@@ -136,3 +136,12 @@ def test_what_was_asked_before_a_change_is_not_kept_after_it() -> None:
 def test_a_bound_that_cannot_be_kept_is_refused(bound_s: float) -> None:
     with pytest.raises(InvalidInput, match="near_cache"):
         SessionTokens.connect("http://127.0.0.1:1", key=new_secret("stk_"), near_cache=bound_s)
+
+
+def test_a_client_that_was_closed_answers_nothing_from_it(service: RunningService) -> None:
+    with near_to(service, LONG_S) as st:
+        opened = st.open_session("ann")
+        assert st.verify_session(opened.secret) is not None
+
+    with pytest.raises(StoreUnavailable, match="closed"):
+        st.verify_session(opened.secret)

@@ -64,6 +64,16 @@ def test_no_answer_is_older_than_the_bound_where_the_server_says_no_word_any_mor
 
 
 @pytest.mark.server
+def test_a_store_that_was_closed_answers_nothing_from_it(url: str) -> None:
+    with opened(url, A_MINUTE) as tokens:
+        issued = tokens.open_session("ann")
+        wait_until(lambda: answers_near(tokens, issued.secret))
+
+    with pytest.raises(StoreUnavailable, match="closed"):
+        tokens.verify_session(issued.secret)
+
+
+@pytest.mark.server
 def test_own_writes_are_seen_at_once(url: str) -> None:
     with opened(url, BOUND_S) as tokens:
         issued = tokens.open_session("ann")

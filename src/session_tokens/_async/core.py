@@ -142,15 +142,15 @@ class AsyncCore:
         return tokens
 
     async def close(self) -> None:
-        """Stop the sweeper and let go of the store; calling it again does nothing."""
+        """Stop the sweeper and let go of the store; calling it again does nothing, or what was cancelled before."""
         if self._closed:
             return
-        self._closed = True
         if self._sweeper is not None:
             await self._sweeper.stop()
         if self._audit is not None and self._audit.pending:
             await anchor_heads(self.store, self._audit)
         await self.store.close()
+        self._closed = True
 
     async def __aenter__(self) -> Self:
         return self

@@ -143,15 +143,15 @@ class SyncCore:
         return tokens
 
     def close(self) -> None:
-        """Stop the sweeper and let go of the store; calling it again does nothing."""
+        """Stop the sweeper and let go of the store; calling it again does nothing, or what was cancelled before."""
         if self._closed:
             return
-        self._closed = True
         if self._sweeper is not None:
             self._sweeper.stop()
         if self._audit is not None and self._audit.pending:
             anchor_heads(self.store, self._audit)
         self.store.close_now()
+        self._closed = True
 
     def __enter__(self) -> Self:
         return self

@@ -97,6 +97,8 @@ class AsyncRemoteTokens:
 
     async def close(self) -> None:
         """Close the connections; calling it again does nothing."""
+        if self._near is not None:
+            self._near.changed()
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:

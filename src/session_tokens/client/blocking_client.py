@@ -96,6 +96,8 @@ class RemoteTokens:
 
     def close(self) -> None:
         """Close the connections; calling it again does nothing."""
+        if self._near is not None:
+            self._near.changed()
         self._http.close()
 
     def __enter__(self) -> Self:

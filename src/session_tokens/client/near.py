@@ -89,7 +89,7 @@ class NearAnswers:
             self._kept.keep(asking.lookup, _Kept(record, asking))
 
     def changed(self) -> None:
-        """Forget all answers, those that are under way too: this client changed something, or may have."""
+        """Forget all answers, those that are under way too: this client changed something, may have, or is closed."""
         self._changes = next(self._numbers)
 
     def _asking(self, secret: str) -> Asking:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 import uuid
@@ -25,7 +26,7 @@ from tests.helpers.near_caches import BOUND_S, answers_near, stalest_s
 from tests.helpers.servers.cluster import SLOTS, shared_cluster, slot_of_namespace
 from tests.helpers.servers.failover import Pair, command, pair
 from tests.helpers.servers.proxy import always
-from tests.helpers.servers.valkey import ValkeyServer
+from tests.helpers.servers.valkey import ValkeyServer, client_of
 from tests.helpers.waiting import PATIENCE_S, wait_until
 
 Start = Callable[..., ValkeyServer]
@@ -368,3 +369,20 @@ def test_a_large_reply_in_small_pieces_is_read_in_linear_time() -> None:
 
     assert len(replies.read()) == 20_000
     assert len(replies._buffer) <= 65_536 + 2 * 4_096
+
+
+async def test_a_close_that_was_cancelled_is_made_good_by_the_next(private_valkey: Start) -> None:
+    """As by ``asyncio.timeout`` around a shutdown."""
+    server = private_valkey()
+    tokens = await AsyncSessionTokens.open(server.url, pepper=PEPPER, near_cache=BOUND_S, sweep=False)
+    await tokens.open_session("ann")
+    closing = asyncio.create_task(tokens.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with suppress(asyncio.CancelledError):
+        await closing
+    assert closing.cancelled()
+    await tokens.close()
+
+    client: Any = client_of(server.url)
+    wait_until(lambda: len(client.client_list()) == 1)  # of the one who asks

@@ -158,6 +158,8 @@ class AsyncServerStore(CoalescingStore):
         """Wait for what is under way and let go of all connections; calling it again does nothing."""
         if self._log_following is not None:
             await asyncio.to_thread(self._log_following.stop)
+        if self.near_cache is not None:
+            self.near_cache.drop()
         await self.close_queues()
         await self._pool.close_all()
 

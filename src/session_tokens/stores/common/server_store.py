@@ -158,6 +158,8 @@ class ServerStore(DirectStore):
         """Wait for what is under way and let go of all connections; calling it again does nothing."""
         if self._log_following is not None:
             self._log_following.stop()
+        if self.near_cache is not None:
+            self.near_cache.drop()
         self.close_queues()
         self._pool.close_all()
 

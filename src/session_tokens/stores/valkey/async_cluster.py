@@ -100,7 +100,6 @@ class ClusterStore(OptimisticStore):
         self._paths = codec.paths
         self._moving = Moving(codec.at)
         self._behind = AsyncBehind()
-        self._closed = False
         self._reads: Coalescer[Sequence[Query], PlacedSnapshot] = Coalescer(self._carry_reads)
         self._lanes: Lanes[Host | None, PlacedChain, Seen | None] = Lanes(self._carry_on_lane)
         self._chains: Coalescer[Sequence[PlacedChain], Snapshot | None] = Coalescer(self._carry_chains)
@@ -416,17 +415,15 @@ class ClusterStore(OptimisticStore):
 
     async def close(self) -> None:
         """Wait for what is under way and close the connections; calling it again does nothing."""
-        if not self._closed:
-            self._closed = True
-            if self._trackings is not None:
-                await asyncio.to_thread(self._trackings.stop)
-            await self._reads.close()
-            await self._chains.close()
-            await self._lanes.close()
-            await self._commits.close()
-            await self._joint_commits.close()
-            await self._behind.close()
-            await self._nodes.close_all()
+        if self._trackings is not None:
+            await asyncio.to_thread(self._trackings.stop)
+        await self._reads.close()
+        await self._chains.close()
+        await self._lanes.close()
+        await self._commits.close()
+        await self._joint_commits.close()
+        await self._behind.close()
+        await self._nodes.close_all()
 
     async def _driven(self, rounds: Rounds[T]) -> T:
         return await drive(rounds, self._nodes.ask)

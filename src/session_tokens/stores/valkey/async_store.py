@@ -295,15 +295,14 @@ class ValkeyStore(CoalescingStore):
 
     async def close(self) -> None:
         """Wait for what is under way and close the connections; calling it again does nothing."""
-        if not self._closed:
-            self._closed = True
-            if self._tracking is not None:
-                await asyncio.to_thread(self._tracking.stop)
-            await self._chains.close()
-            await self._unseen.close()
-            await self._chains_together.close()
-            await self.close_queues()
-            await self._connections.close_all()
+        self._closed = True
+        if self._tracking is not None:
+            await asyncio.to_thread(self._tracking.stop)
+        await self._chains.close()
+        await self._unseen.close()
+        await self._chains_together.close()
+        await self.close_queues()
+        await self._connections.close_all()
 
     async def _ask_tracked(self, packed: bytes, replies: int, probe: bytes) -> list[Reply]:
         """Ask over the connection whose reads are tracked, where there is one."""

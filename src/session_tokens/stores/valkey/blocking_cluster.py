@@ -99,7 +99,6 @@ class BlockingClusterStore(BlockingOptimisticStore):
         self._paths = codec.paths
         self._moving = Moving(codec.at)
         self._behind = BlockingBehind()
-        self._closed = False
         self._reads: Direct[Sequence[Query], PlacedSnapshot] = Direct(self._carry_reads)
         self._lanes: DirectLanes[Host | None, PlacedChain, Seen | None] = DirectLanes(self._carry_on_lane)
         self._chains: Direct[Sequence[PlacedChain], Snapshot | None] = Direct(self._carry_chains)
@@ -413,17 +412,15 @@ class BlockingClusterStore(BlockingOptimisticStore):
 
     def close_now(self) -> None:
         """Wait for what is under way and close the connections; calling it again does nothing."""
-        if not self._closed:
-            self._closed = True
-            if self._trackings is not None:
-                self._trackings.stop()
-            self._reads.close()
-            self._chains.close()
-            self._lanes.close()
-            self._commits.close()
-            self._joint_commits.close()
-            self._behind.close()
-            self._nodes.close_all()
+        if self._trackings is not None:
+            self._trackings.stop()
+        self._reads.close()
+        self._chains.close()
+        self._lanes.close()
+        self._commits.close()
+        self._joint_commits.close()
+        self._behind.close()
+        self._nodes.close_all()
 
     def _driven(self, rounds: Rounds[T]) -> T:
         return drive_now(rounds, self._nodes.ask)

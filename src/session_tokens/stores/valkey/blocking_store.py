@@ -293,15 +293,14 @@ class BlockingValkeyStore(DirectStore):
 
     def close_now(self) -> None:
         """Wait for what is under way and close the connections; calling it again does nothing."""
-        if not self._closed:
-            self._closed = True
-            if self._tracking is not None:
-                self._tracking.stop()
-            self._chains.close()
-            self._unseen.close()
-            self._chains_together.close()
-            self.close_queues()
-            self._connections.close_all()
+        self._closed = True
+        if self._tracking is not None:
+            self._tracking.stop()
+        self._chains.close()
+        self._unseen.close()
+        self._chains_together.close()
+        self.close_queues()
+        self._connections.close_all()
 
     def _ask_tracked(self, packed: bytes, replies: int, probe: bytes) -> list[Reply]:
         """Ask over the connection whose reads are tracked, where there is one."""
