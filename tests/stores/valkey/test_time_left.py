@@ -22,8 +22,8 @@ PEPPER = bytes(range(32))
 TIMEOUT_S = 3
 BREAKS_AFTER_S = 2.6
 """When the first try has failed: then there is hardly any time left."""
-TWICE_S = 4.3
-"""Long after the time is over, and long before it would be over for the second time."""
+TWICE_S = 5.2
+"""Long after the time is over, and before it would be over for the second time (5.6)."""
 
 
 class Place:
