@@ -84,9 +84,8 @@ def test_visitors_are_shown_where_they_are_asked_for(users: Any) -> None:
     users_alone, all_of_them = boss.get(PAGE), boss.get(PAGE, {"visitors": "1"})
     by_id = boss.get(PAGE, {"q": visitor.session.id})
 
-    assert [[name for _, name, _ in answer.context["rows"]] for answer in (users_alone, all_of_them, by_id)] == [
-        ["boss"], ["boss", "a visitor"], ["a visitor"],
-    ]  # fmt: skip
+    shown = [sorted(name for _, name, _ in answer.context["rows"]) for answer in (users_alone, all_of_them, by_id)]
+    assert shown == [["boss"], ["a visitor", "boss"], ["a visitor"]]  # in any order: both may be of one millisecond
     assert "anonymous:" not in all_of_them.content.decode()
     assert 'value="1" checked' in all_of_them.content.decode()
     assert 'value="1" checked' not in users_alone.content.decode()
