@@ -10,6 +10,7 @@ from .._sync.api import SessionTokens
 from ..audit.log import Audit
 from ..audit.reader import is_kept, read_now
 from ..crypto.minting import SESSION_ID, TOKEN_ID, is_id, is_session_secret
+from ..errors import UnknownSession, UnknownToken
 from ..records import Issued, Page
 from ..stores.connect import insist_it_is_there, open_store_now
 from . import exits
@@ -135,7 +136,9 @@ def list_sessions(options: Namespace) -> int:
     with opened(options) as tokens:
         if options.id is not None:
             session = tokens.get_session(options.id)
-            return _missing("session") if session is None else told(options, session.to_dict())
+            if session is None:
+                raise UnknownSession("no living session has that id; session-tokens explain ID says why")
+            return told(options, session.to_dict())
         page = tokens.list_sessions(
             options.owner, detached=options.detached, anonymous=options.anonymous, newest=options.newest,
             after=options.after, limit=options.limit,
@@ -143,17 +146,14 @@ def list_sessions(options: Namespace) -> int:
     return _paged(options, SESSION_COLUMNS, [session.to_dict() for session in page], page)
 
 
-def _missing(kind: str) -> int:
-    print(f"no living {kind} has that id; session-tokens explain ID says why", file=sys.stderr)
-    return exits.INACTIVE
-
-
 def list_tokens(options: Namespace) -> int:
     """List living tokens."""
     with opened(options) as tokens:
         if options.id is not None:
             token = tokens.get_token(options.id)
-            return _missing("token") if token is None else told(options, token.to_dict())
+            if token is None:
+                raise UnknownToken("no living token has that id; session-tokens explain ID says why")
+            return told(options, token.to_dict())
         page = tokens.list_tokens(
             owner=options.owner,
             session=options.session,
@@ -227,8 +227,7 @@ def claim(options: Namespace) -> int:
                 session_key=options.session, tag=options.tag, idempotency_key=options.idempotency_key
             )
             if taken is None:
-                print("no token waits that this session could claim", file=sys.stderr)
-                return exits.INACTIVE
+                raise UnknownToken("no token waits that this session could claim")
             return issued(options, taken)
         return issued(
             options,
@@ -240,6 +239,8 @@ def end(options: Namespace) -> int:
     """End a session or token by its id, or all sessions of an owner."""
     if (options.id is None) == (options.owner is None):
         raise UsageError("name one: the id of a session or token, or --owner")
+    if options.owner is None and options.except_session is not None:
+        raise UsageError("--except goes with --owner; with an id that one alone is ended")
     if options.owner is not None and not options.yes:
         insist_on("ends all sessions of", options.owner)
     key = options.idempotency_key
@@ -277,6 +278,8 @@ def insist_on(what: str, owner: str) -> None:
 def sweep(options: Namespace) -> int:
     """Clean up behind deadlines until nothing is due, or until a limit."""
     store_url(options)
+    if options.limit == 0:
+        raise UsageError("--limit is 1 or more; leave it out to clean up whatever is due")
     cleaned = 0
     with opened(options) as tokens, progress("swept", quiet=options.json) as show:
         while options.limit is None or cleaned < options.limit:

@@ -17,6 +17,7 @@ from ..events import Event
 from . import exits
 from .commands import opened
 from .exits import UsageError
+from .going_together import insist_on_nothing_else
 from .output import print_json, print_row, print_table
 
 COLUMNS = ("at", "kind", "subject_id", "owner", "reason", "id")
@@ -30,6 +31,9 @@ def events(options: Namespace) -> int:
     """Show a page of events, follow them, or switch them on or off."""
     if options.name is not None and not options.follow:
         raise UsageError("--name goes with --follow")
+    if options.switch is not None:
+        switch = "--on" if options.switch == "durable" else "--off"
+        insist_on_nothing_else(options, switch, "--follow", "--after", "--owner", "--limit")
     if options.limit is not None and options.follow:
         raise UsageError("--limit is of a page; --follow prints all that come, so leave one of them out")
     with opened(options) as tokens:

@@ -15,6 +15,7 @@ from ..errors import SessionTokensError
 from . import exits
 from .arguments import parsed
 from .exits import UsageError
+from .going_together import KEYS, insist_on_action
 from .inputs import command_first, refuse_secrets, refuse_unknown_environment
 from .operators_arguments import ROLES
 
@@ -105,12 +106,7 @@ def warn(*, quiet: bool) -> None:
 def _check_key_options(options: Namespace) -> None:
     if options.action == "create" and options.role is None:
         raise UsageError(f"keys create needs --role, one of {', '.join(ROLES)}")
-    bounds = ("network", "owner_prefix", "namespace", "audience", "max_age", "rate", "owner_creations")
-    for name in bounds if options.action != "create" else ():
-        if getattr(options, name) is not None:
-            raise UsageError(
-                f"--{name.replace('_', '-')} goes with keys create; a rotated key keeps what it is bound to"
-            )
+    insist_on_action(options, KEYS)
     if options.action in ("rotate", "revoke") and options.id is None:
         raise UsageError(f"keys {options.action} needs the id of a key; keys list shows them")
 

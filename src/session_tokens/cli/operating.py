@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 from typing import Any
 
-from ..settings import Settings
+from ..settings import UNSET, Settings
 from . import exits
 from .exits import UsageError
 from .inputs import secret_from
@@ -121,13 +121,13 @@ async def _keys(options: Namespace) -> int:
                 max_age=options.max_age,
                 rate=options.rate,
                 owner_creations=options.owner_creations,
-                lifetime=options.expires,
                 audit=log,
+                **({} if options.expires is UNSET else {"lifetime": options.expires}),
             )
         else:
-            issued = await service_keys.rotate_key(
-                store, options.id, overlap=options.overlap, lifetime=options.expires, audit=log
-            )
+            spans = {"overlap": options.overlap, "lifetime": options.expires}
+            given = {name: span for name, span in spans.items() if span is not UNSET}
+            issued = await service_keys.rotate_key(store, options.id, audit=log, **given)
         _tell(options, {**key_json(issued.key), "secret": issued.secret})
         if not options.json:
             print("The secret is shown this once; keep it where others cannot read it.", file=sys.stderr)

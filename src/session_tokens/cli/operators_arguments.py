@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import Any
 
+from ..settings import UNSET
 from .argument_types import duration, instant, seconds, whole_number
 
 Command = Callable[[str, str, str], ArgumentParser]
@@ -161,8 +162,8 @@ def _key_commands(command: Command) -> None:
     keys.add_argument(
         "--owner-creations", type=whole_number, metavar="N", help="what it may make for one owner a minute"
     )
-    keys.add_argument("--expires", type=duration, default=90 * 86_400, metavar="DURATION", help="90d if not given")
-    keys.add_argument("--overlap", type=duration, default=86_400, metavar="DURATION", help="1d if not given")
+    keys.add_argument("--expires", type=duration, default=UNSET, metavar="DURATION", help="90d if not given")
+    keys.add_argument("--overlap", type=duration, default=UNSET, metavar="DURATION", help="1d if not given")
 
 
 def _event_commands(command: Command) -> None:
@@ -187,7 +188,7 @@ def _event_commands(command: Command) -> None:
     state.add_argument("--on", action="store_const", const=True, help="change: send to it again")
     state.add_argument("--off", dest="on", action="store_const", const=False, help="change: let events wait")
     hooks.add_argument(
-        "--overlap", type=duration, default=86_400, metavar="DURATION",
+        "--overlap", type=duration, default=UNSET, metavar="DURATION",
         help="1d if not given; never: the key before ends at once",
     )  # fmt: skip
     hooks.add_argument("--after", metavar="EVENT_ID", help="replay everything after it, not what was given up")

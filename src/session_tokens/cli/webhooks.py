@@ -15,6 +15,7 @@ from ..stores.connect import insist_it_is_there
 from ..webhooks import hooks
 from . import exits
 from .exits import UsageError
+from .going_together import WEBHOOKS, insist_on_action
 from .operating import store_url
 from .output import print_json, print_record, print_table
 
@@ -37,6 +38,7 @@ def webhooks(options: Namespace) -> int:
         raise UsageError("--url, --every-kind, --on and --off go with webhooks change")
     if options.after is not None and options.action != "replay":
         raise UsageError("--after goes with webhooks replay")
+    insist_on_action(options, WEBHOOKS)
     insist_it_is_there(store_url(options))
     return asyncio.run(_webhooks(options))
 
@@ -53,7 +55,8 @@ async def _webhooks(options: Namespace) -> int:
         if options.action == "change":
             return await _changed(options, tokens)
         if options.action == "rotate":
-            hook, secret = await hooks.rotate_webhook(tokens, subject, overlap=options.overlap)
+            given = {} if options.overlap is UNSET else {"overlap": options.overlap}
+            hook, secret = await hooks.rotate_webhook(tokens, subject, **given)
             return _issued(options, {**hooks.webhook_json(hook), "secret": secret})
         if options.action == "list":
             listed = [hooks.webhook_json(hook) for hook in await hooks.list_webhooks(tokens)]
