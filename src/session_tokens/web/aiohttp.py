@@ -18,7 +18,7 @@ from .._async.api import AsyncSessionTokens
 from ..crypto.minting import Pepper
 from ..errors import InvalidInput, Refused, StoreBusy, StoreUnavailable
 from ..settings import UNSET, Duration, Settings, Unset
-from .asgi import AsyncWebSession, SharedStore
+from .asgi import AsyncWebSession
 from .cookies import SameSite, cookie_named
 from .incoming import Incoming
 from .keeping import RETRY_AFTER_S, UNREADABLE, UNWRITABLE, Arriving, Keeping, headers_with
@@ -26,6 +26,7 @@ from .moving_in import Peer
 from .origins import FORGED
 from .rotating import GRACE_S
 from .session import drive_async
+from .shared_store import SharedStore
 
 log = logging.getLogger("session_tokens.web")
 

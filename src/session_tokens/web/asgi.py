@@ -11,7 +11,6 @@ middleware settles the session that it made itself, whatever the application put
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
 from typing import Any, Protocol
@@ -30,6 +29,7 @@ from .moving_in import Peer
 from .origins import FORGED
 from .rotating import GRACE_S
 from .session import WebSession, drive_async
+from .shared_store import SharedStore
 from .sockets import SESSION_ENDED
 
 Scope = MutableMapping[str, Any]
@@ -122,76 +122,6 @@ class AsyncWebSession(WebSession):
         return await drive_async(self.tokens, ending_others(self))
 
 
-class SharedStore:
-    """The store of an application: opened with it or at its first request, closed with it if it was opened here.
-
-    Args:
-        store: its URL, or an ``AsyncSessionTokens`` of the application's own, which is never closed here.
-        settings, pepper: as for ``AsyncSessionTokens.open``.
-    """
-
-    def __init__(
-        self, store: str | AsyncSessionTokens, settings: Settings | None = None, pepper: Pepper | None = None
-    ) -> None:
-        if not isinstance(store, str | AsyncSessionTokens):
-            raise TypeError("store is the URL of a store, such as 'sqlite:///sessions.db', or an AsyncSessionTokens")
-        self._url = store if isinstance(store, str) else None
-        self._settings, self._pepper = settings, pepper
-        self._tokens = None if isinstance(store, str) else store
-        self._used: AsyncSessionTokens | None = None
-        self._ends: Ends | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._opening = asyncio.Lock()
-
-    def at_hand(self) -> AsyncSessionTokens | None:
-        """Return the API on the store if it is open for the running loop."""
-        if self._used is not None:
-            return self._used
-        tokens = self._tokens
-        if tokens is None or self._url is None or tokens.store.blocking or self._loop is asyncio.get_running_loop():
-            return tokens
-        return None
-
-    async def tokens(self) -> AsyncSessionTokens:
-        """Return the API on the store, opened if it is not yet.
-
-        Raises:
-            StoreUnavailable: it cannot be reached.
-        """
-        ready = self.at_hand()
-        if ready is not None:
-            return ready
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._tokens, self._opening, self._loop = None, asyncio.Lock(), loop
-        async with self._opening:
-            if self._tokens is None:
-                self._tokens = await AsyncSessionTokens.open(
-                    str(self._url), settings=self._settings, pepper=self._pepper
-                )
-            return self._tokens
-
-    def use(self, tokens: AsyncSessionTokens | None) -> AsyncSessionTokens | None:
-        """Keep sessions with another API from now on, as tests do; return the one that was given before."""
-        before, self._used = self._used, tokens
-        return before
-
-    def ends(self, tokens: AsyncSessionTokens) -> Ends:
-        """Return what notifies those on this loop who wait for the end of a session."""
-        if self._ends is None or self._ends.tokens is not tokens or self._ends.loop is not asyncio.get_running_loop():
-            self._ends = Ends(tokens)
-        return self._ends
-
-    async def close(self) -> None:
-        """Close the store if it was opened here; the next request opens it again."""
-        if self._ends is not None and self._ends.loop is asyncio.get_running_loop():
-            await self._ends.close()
-        self._ends = None
-        if self._url is not None and self._tokens is not None:
-            tokens, self._tokens = self._tokens, None
-            await tokens.close()
-
-
 class KeptSessions:
     """Gives each request its session, and settles it with the response.
 
@@ -216,10 +146,11 @@ class KeptSessions:
             await _refuse(scope, send, 403, FORGED)
             return
         try:
-            tokens = self.store.at_hand() or await self.store.tokens()
             if secret is None and not self.keeping.peers:
+                tokens = self.store.at_hand() or await self.store.tokens_for_visitor()
                 session = AsyncWebSession(None, None, tokens, self.store.ends, response, self.keeping.options)
             else:
+                tokens = self.store.at_hand() or await self.store.tokens()
                 given = tokens, self.store.ends, response, self.keeping.options
                 steps = self.keeping.loading(
                     lambda record, secret: AsyncWebSession(record, secret, *given),

@@ -24,11 +24,12 @@ from .._async.api import AsyncSessionTokens
 from ..crypto.minting import Pepper
 from ..errors import InvalidInput, ReauthenticationRequired
 from ..settings import UNSET, Duration, Settings
-from .asgi import SESSION, AsyncWebSession, Connection, KeptSessions, Message, Send, SharedStore
+from .asgi import SESSION, AsyncWebSession, Connection, KeptSessions, Message, Send
 from .keeping import Keeping
 from .moving_in import Peer
 from .rotating import GRACE_S
 from .session import drive_async, loading
+from .shared_store import SharedStore
 from .step_up import StepUp
 
 Connected = ASGIConnection[Any, Any, Any, Any]

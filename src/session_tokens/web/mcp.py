@@ -17,7 +17,7 @@ from ..errors import InvalidInput
 from ..records import Session, Token
 from ..rules.reserved import applications
 from ..settings import Settings
-from .asgi import SharedStore
+from .shared_store import SharedStore
 
 if TYPE_CHECKING:
     from ..client.async_client import AsyncRemoteTokens

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from .._sync.api import SessionTokens
 from ..clock import Clock
 from ..crypto.minting import Pepper
+from ..errors import StoreUnavailable
 from ..settings import Settings
 
 _forks = 0
@@ -20,6 +21,32 @@ def _count_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_count_fork)
+
+
+class OneAttempt:
+    """A lock around the opening of a store: who waits for it while that fails is told so at once, and tries no other.
+
+    Else each of many threads would wait for the attempts of all before it, at a host that does not answer.
+
+    Attributes:
+        lock: the lock itself, for who opens nothing.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._failures, self._failure = 0, ""
+
+    def __enter__(self) -> None:
+        failures = self._failures
+        self.lock.acquire()
+        if self._failures != failures:
+            self.lock.release()
+            raise StoreUnavailable(self._failure)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, StoreUnavailable):
+            self._failures, self._failure = self._failures + 1, str(error)
+        self.lock.release()
 
 
 class ProcessStore:
@@ -48,7 +75,7 @@ class ProcessStore:
         self._given = store if isinstance(store, SessionTokens) else None
         self._opened: SessionTokens | None = None
         self._opened_after = 0
-        self._opening = threading.Lock()
+        self._opening = OneAttempt()
         self._settings, self._pepper, self._clock = settings, pepper, clock
 
     def tokens(self, url_of: Callable[[], str] | None = None) -> SessionTokens:
@@ -79,7 +106,7 @@ class ProcessStore:
 
     def close(self) -> None:
         """Close the store if it was opened here; the next use opens it again."""
-        with self._opening:
+        with self._opening.lock:
             opened, self._opened = self._opened, None
             if opened is not None and self._opened_after == _forks:
                 opened.close()

@@ -23,15 +23,15 @@ from ..crypto.minting import Pepper
 from ..errors import InvalidInput, StoreError
 from ..records import Session
 from ..settings import Duration, Settings
-from .asgi import SharedStore
 from .cookies import cookie_named
-from .flask.by_flask import SessionsByFlask, unavailable
+from .flask.by_flask import SessionsByFlask, answer_unavailable, unavailable
 from .flask.session import FlaskSession, decode, encode
 from .flask.settings import store_url
 from .moving_in import Peer, moving_in, peers_of
 from .origins import FORGED
 from .rotating import GRACE_S, rotating
 from .session import WebSession, drive_async, loading
+from .shared_store import SharedStore
 
 REMEDY = "set app.session_interface = QuartSessionTokensInterface(…) first"
 
@@ -176,7 +176,11 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
         if self._is_of_no_concern(app, session):
             return
         asked = request._get_current_object() if has_request_context() else None  # type: ignore[attr-defined]
-        tokens = await self.tokens_of(app)
+        try:
+            tokens = await self.tokens_of(app)
+        except StoreError:
+            answer_unavailable(response)
+            return
         await drive_async(tokens, self._settling(app, session, response, asked, tokens.settings))
 
     async def _save_socket(self, app: Quart, session: QuartSession) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import fields
@@ -33,6 +32,7 @@ from ...stores.memory.store import MemoryStore
 from ...stores.sqlite.store import SqliteStore
 from ..ends import Ends
 from ..incoming import Trust
+from ..process_store import OneAttempt
 from ..rotating import GRACE_S, Rotating, rotating
 
 STORE = "SESSION_TOKENS_STORE"
@@ -81,7 +81,7 @@ class Opened:
     """What is open in this process; reopened when the settings name another store, or the process was forked."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._opening = OneAttempt()
         self._blocking: BlockingSessions | None = None
         self._address: str | None = None  # what it was opened at; None where it was given by ``use``
         self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncSessions] = WeakKeyDictionary()
@@ -98,7 +98,7 @@ class Opened:
         ready = self._blocking
         if ready is not None and self._is_ours(ready):
             return ready
-        with self._lock:
+        with self._opening:
             if self._blocking is None or not self._is_ours(self._blocking):
                 try:
                     self._address = address()
@@ -162,7 +162,7 @@ class Opened:
         if before is None or settings is None:
             self.close()
             return
-        with self._lock:
+        with self._opening.lock:
             self._blocking = before.under(settings)
             self._by_loop, self._ends = WeakKeyDictionary(), WeakKeyDictionary()
 
@@ -189,7 +189,7 @@ class Opened:
 
     def close(self) -> None:
         """Close what is open; the next call opens it again."""
-        with self._lock:
+        with self._opening.lock:
             if self._blocking is not None:
                 self._blocking.close()
             self._blocking = None

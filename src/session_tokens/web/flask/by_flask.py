@@ -84,8 +84,7 @@ class SessionsByFlask:
         try:
             yield from self._written(app, session, response, request, settings)
         except StoreError:
-            answer(response, 503, "The store of the sessions cannot be reached; try again in a moment.\n")
-            response.headers["Retry-After"] = str(RETRY_AFTER_S)
+            answer_unavailable(response)
         except OwnerDisabled:
             answer(response, 403, "This account is disabled.\n")
         except LimitReached:
@@ -204,6 +203,12 @@ def _keep_out_of_caches(response: Any) -> None:
     cache = response.cache_control
     if not (cache.no_store or cache.private or cache.no_cache):
         response.headers["Cache-Control"] = "no-store"
+
+
+def answer_unavailable(response: Any) -> None:
+    """Put the answer for a store that cannot be asked in the place of the one that a view made."""
+    answer(response, 503, "The store of the sessions cannot be reached; try again in a moment.\n")
+    response.headers["Retry-After"] = str(RETRY_AFTER_S)
 
 
 def answer(response: Any, status: int, text: str) -> None:
