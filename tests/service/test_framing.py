@@ -85,6 +85,7 @@ def test_what_cannot_be_read_in_one_way_is_refused_and_the_connection_closed(
     assert status_of(answer) == status, answer
     assert b"\r\nconnection: close\r\n" in answer
     assert b'"code"' in answer
+    assert answer.count(b"\r\ndate: ") == 1  # RFC 9110, 6.6.1
     assert answer.count(b"HTTP/1.1 ") == 1
     if status == 405:
         assert b"\r\nallow: " in answer

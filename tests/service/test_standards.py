@@ -271,6 +271,23 @@ async def test_ids_revoke_nothing(world: World) -> None:
     assert (await world.introspect(opened["secret"]))["active"] is True
 
 
+async def test_a_service_key_is_no_token_that_can_be_revoked(world: World) -> None:
+    """RFC 7009, 2.2.1: who is answered 200 would take a leaked key for ended."""
+    key = await create_key(world.tokens.store, "verify")
+    answer = await world.ask("POST", "/revoke", data={"token": key.secret})
+    unknown = await world.ask("POST", "/revoke", data={"token": new_secret("stk_")})
+    mistyped = await world.ask("POST", "/revoke", data={"token": key.secret[:-1]})
+    listed = (await world.ask("GET", "/v1/keys")).json()["keys"]
+
+    assert [(each.status_code, each.json()["error"]) for each in (answer, unknown)] == [
+        (400, "unsupported_token_type")
+    ] * 2
+    assert "/v1/keys" in answer.json()["error_description"]
+    assert key.secret not in answer.text
+    assert mistyped.status_code == 200
+    assert key.key.id in [one["id"] for one in listed]
+
+
 @pytest.mark.parametrize("path", ["/introspect", "/revoke"])
 async def test_a_form_without_token_or_with_a_field_twice_is_an_invalid_request(world: World, path: str) -> None:
     key = await world.key()

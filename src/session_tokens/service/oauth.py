@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from .._async.api import AsyncSessionTokens
-from ..crypto.minting import TOKEN_SECRET
+from ..crypto.minting import KEY_SECRET, TOKEN_SECRET, is_secret
 from ..records import Session, Token
 from ..service_keys.roles import may
 from .callers import Callers
@@ -48,12 +48,22 @@ class OAuth:
         await exchange.answer(200, body)
 
     async def revoke(self, exchange: Exchange) -> None:
-        """End the session or destroy the token of a secret; what is unknown or over already is answered the same."""
+        """End the session or destroy the token of a secret; what is unknown or over already is answered the same.
+
+        A service key is none that could be revoked here, and that is said, whether it lives or not.
+        """
         form = await _form(exchange)
         tokens = self._tokens
         queries = verification(tokens.store.keyring, form.get("token", ""))
         key, snapshot = await self._callers.key_with(exchange, "revoke", form, queries)
         secret = _token_of(form)
+        if is_secret(KEY_SECRET, secret):
+            raise Problem(
+                400,
+                "unsupported_token_type",
+                "that is a service key, which is not revoked here: an admin key does it, DELETE /v1/keys/{id}",
+                oauth_error="unsupported_token_type",
+            )
         revokes_all = may(key.role, "revoke_all")
         record: Session | Token | None
         if secret.startswith(TOKEN_SECRET):

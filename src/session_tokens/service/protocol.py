@@ -366,7 +366,7 @@ class StrictHTTP(asyncio.Protocol):
                 "a request could not be read",
                 extra={"event": "refused", "status": problem.status, "code": problem.code},
             )
-        self.transport.write(head_of(problem.status, headers) + body)
+        self.transport.write(self.head_of(problem.status, headers) + body)
         self._linger()
 
     def _linger(self) -> None:
