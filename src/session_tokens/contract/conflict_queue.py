@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from .forks import anew_in_children
 from .queries import Query
 
 TURNS = 64
@@ -47,8 +48,14 @@ class ConflictQueue:
     """
 
     def __init__(self, lock: Callable[[], Turn], patience_s: float) -> None:
-        self._turns = [lock() for _ in range(TURNS)]
+        self._lock = lock
         self.patience_s = patience_s
+        self.begin_anew()
+        anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Let nobody have a turn: in the child of a fork, those who had one are not there to let go of it."""
+        self._turns = [self._lock() for _ in range(TURNS)]
 
     def turn_of(self, queries: Sequence[Query]) -> Turn:
         """Return the turn of a command that reads this first."""

@@ -19,6 +19,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from contextvars import ContextVar, copy_context
 from typing import Any, NamedTuple
 
+from ..contract.forks import anew_in_children
 from ..errors import AdapterError, InvalidInput
 
 
@@ -125,7 +126,16 @@ class SyncDBCalls:
     def __init__(self, session_db: object, token_db: object, timeout_s: float | None) -> None:
         self._holders = holders_of(session_db, token_db)
         self._timeout_s = timeout_s
+        self._inherited: list[asyncio.AbstractEventLoop] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.begin_anew()
+        anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Have a loop of its own in the child of a fork, where the thread of the former one is not."""
+        if self._loop is not None:
+            self._inherited.append(self._loop)  # not closed: what it watches is the parent's
+        self._loop = None
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
@@ -301,6 +311,11 @@ class SyncKeyLocks:
     """A lock for each owner, session and token that a command writes, taken in one order so that none waits forever."""
 
     def __init__(self) -> None:
+        self.begin_anew()
+        anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Let nobody hold any, or wait: in the child of a fork, those who did are not there."""
         self._locks: dict[str, threading.Lock] = {}
         self._holders: dict[str, Any] = {}
         self._waiting: Counter[str] = Counter()

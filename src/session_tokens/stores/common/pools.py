@@ -14,7 +14,6 @@ What differs from server to server is ``Links``.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections import deque
@@ -22,6 +21,7 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Generic, Protocol, TypeVar
 
 from ...contract.drive import drive, drive_now
+from ...contract.forks import anew_in_children
 from ...errors import StoreUnavailable
 from .retry import Elsewhere, NotExecuted, Silent
 
@@ -123,6 +123,8 @@ K = TypeVar("K", Link, AsyncLink)
 class _Idle(Generic[K]):
     """The idle connections of one process; those of the process that it was forked from are not its own.
 
+    These are kept, not closed: closing would ask the server to end the parent's connections.
+
     Safe for threads; as a connection comes and goes by one operation on a list, that needs no lock.
 
     Attributes:
@@ -131,18 +133,21 @@ class _Idle(Generic[K]):
     """
 
     def __init__(self) -> None:
-        self.made = self.generation = 0
+        self.made = self.generation = self._own_from = 0
         self._links: list[K] = []
         self._inherited: list[K] = []
-        self._pid = os.getpid()
+        self._counting = threading.Lock()
+
+    def begin_anew(self) -> None:
+        """Leave all connections to the process that this one was forked from, those in use too."""
+        self._inherited += self._links
+        self._links, self.made = [], 0
+        self.generation += 1
+        self._own_from = self.generation
         self._counting = threading.Lock()
 
     def pop(self) -> K | None:
         """Return the connection that was used last and is whole, if there is one."""
-        if self._pid != os.getpid():
-            # Kept, not closed: closing would ask the server to end the parent's connections.
-            self._inherited += self._links
-            self._links, self._pid, self.made = [], os.getpid(), 0
         try:
             while True:
                 link = self._links.pop()
@@ -173,6 +178,9 @@ class _Idle(Generic[K]):
             self.close()
 
     def _drop(self, link: K) -> None:
+        if link.generation < self._own_from:
+            self._inherited.append(link)
+            return
         with self._counting:
             self.made -= 1
         link.close()
@@ -225,10 +233,19 @@ class Pool:
     def __init__(self, links: Links) -> None:
         self._links = links
         self._idle: _Idle[Link] = _Idle()
+        self._is_closed = False
+        self._begin()
+        anew_in_children(self)
+
+    def _begin(self) -> None:
         self._waiters: deque[_Waiter] = deque()
         self._lock = threading.Lock()
         self._connecting = 0
-        self._is_closed = False
+
+    def begin_anew(self) -> None:
+        """Have connections of its own in the child of a fork, where nobody else waits for one or makes one."""
+        self._begin()
+        self._idle.begin_anew()
 
     def run(self, timeout_s: float, make: Callable[..., Exchange[T]], *args: object) -> T:
         """Return what an exchange over a connection of the pool returns.
@@ -360,6 +377,12 @@ class AsyncPool:
         self._idle: _Idle[AsyncLink] = _Idle()
         self._free = asyncio.Semaphore(links.size)
         self._is_closed = False
+        anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """As ``Pool.begin_anew``."""
+        self._free = asyncio.Semaphore(self._links.size)
+        self._idle.begin_anew()
 
     async def run(self, timeout_s: float, make: Callable[..., Exchange[T]], *args: object) -> T:
         """As ``Pool.run``."""

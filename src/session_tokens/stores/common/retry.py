@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from ...contract.forks import anew_in_children
 from ...errors import InvalidInput, StoreUnavailable
 
 T = TypeVar("T")
@@ -106,11 +107,16 @@ class CircuitBreaker:
         self._policy = policy
         self._name = name
         self._monotonic_s = monotonic_s
-        self._lock = threading.Lock()
+        self.begin_anew()
+        anew_in_children(self)
         self.failures = 0
         self.away_since_s: float | None = None
         self._closed_again_at_s = 0.0
         self._told_again_at_s = 0.0
+
+    def begin_anew(self) -> None:
+        """Go on in the child of a fork, where whoever held the lock is not there to let go of it."""
+        self._lock = threading.Lock()
 
     @property
     def is_open(self) -> bool:

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, TypeVar
 from ...clock import NEVER, Clock, SteadyClock, local
 from ...contract.changes import Changes
 from ...contract.event_log import EventLog, LogRead
+from ...contract.forks import held_over_forks
 from ...contract.queries import (
     NO_SESSION,
     NO_TOKEN,
@@ -68,7 +69,7 @@ class MemoryStore(MemoryTables):
         self.listeners = Listeners()
         self.unreadables = Unreadables()
         self._event_log = EventLog()
-        self._lock = threading.Lock()
+        self._lock = held_over_forks(threading.Lock())
         # A step of this takes the lock, for two thirds of what entering it costs; as there, no interrupt comes between
         # taking it and the `try` that lets go of it.
         self._taking: Iterator[bool] = iter(self._lock.acquire, False)

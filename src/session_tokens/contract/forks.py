@@ -1,0 +1,66 @@
+"""What is done around a fork: in the child, of all threads only the one that forked goes on.
+
+A lock that another thread held at that instant is never let go of in the child, and who waited in a queue never takes
+what is handed to them. So what threads wait at begins anew there, and what a lock guards is left whole: where it cannot
+be made anew, the fork waits for it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Protocol
+from weakref import WeakSet
+
+FORK_WAIT_S = 10.0
+"""How long a fork waits for what is under way."""
+
+
+class Inherited(Protocol):
+    """What a child gets from the process that it was forked from."""
+
+    def begin_anew(self) -> None:
+        """Be as at first: no other thread is here that holds or waits for anything of it."""
+        ...
+
+
+class _Taken(threading.local):
+    """The locks that a forking thread has taken."""
+
+    def __init__(self) -> None:
+        self.locks: list[threading.Lock] = []
+
+
+_inherited: WeakSet[Inherited] = WeakSet()
+_held: WeakSet[threading.Lock] = WeakSet()
+_taken = _Taken()
+
+
+def anew_in_children(inherited: Inherited) -> None:
+    """Have something begin anew in each child that is forked from now on."""
+    _inherited.add(inherited)
+
+
+def held_over_forks(lock: threading.Lock) -> threading.Lock:
+    """Have each fork wait for a lock, so that it is free in the child and what it guards whole; return the lock."""
+    _held.add(lock)
+    return lock
+
+
+def _take_locks() -> None:
+    _taken.locks = [lock for lock in list(_held) if lock.acquire(timeout=FORK_WAIT_S)]
+
+
+def _let_go() -> None:
+    while _taken.locks:
+        _taken.locks.pop().release()
+
+
+def _begin_anew() -> None:
+    _let_go()
+    for inherited in list(_inherited):
+        inherited.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_take_locks, after_in_parent=_let_go, after_in_child=_begin_anew)

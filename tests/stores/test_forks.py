@@ -1,0 +1,123 @@
+"""A process that is forked while its other threads are at work: the child has none of them, and goes on as well."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from session_tokens import SessionTokens, TokenTables
+from session_tokens.contract.transaction import Transaction
+from session_tokens.stores.memory.store import MemoryStore
+from tests.helpers.user_dbs import AsyncDB
+from tests.helpers.waiting import wait_until
+
+PEPPER = bytes(range(32))
+SERVERS = ["postgres_url", "mariadb_url"]
+
+
+def goes_on_in_a_child(act: Callable[[], object]) -> bool:
+    """Whether ``act`` comes to an end in a forked child; newer Pythons warn of the threads that are not there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        code = 1
+        signal.alarm(20)
+        try:
+            act()
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_child_waits_for_no_connection_behind_threads_of_its_parent(
+    request: pytest.FixtureRequest, server: str
+) -> None:
+    url = request.getfixturevalue(server)
+    with SessionTokens.open(f"{url}?pool_size=1&timeout=10", pepper=PEPPER, sweep=False) as tokens:
+        store: Any = tokens.store
+        secret = tokens.open_session("ann").secret
+        only_one = store._pool.take(10)
+        answers: list[object] = []
+        waiting = threading.Thread(target=lambda: answers.append(tokens.verify_session(secret)))
+        waiting.start()
+        wait_until(lambda: len(store._pool._waiters) == 1)
+
+        def act() -> None:
+            store._pool.give(only_one)  # it is the parent's, and nobody in here gets it
+            assert tokens.verify_session(secret) is not None
+            assert tokens.open_session("bob").session.owner == "bob"
+
+        assert goes_on_in_a_child(act)
+        store._pool.give(only_one)
+        waiting.join()
+
+        assert [True] == [answer is not None for answer in answers]
+        assert 1 == len(tokens.list_sessions("bob"))
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_child_waits_for_no_lock_that_a_thread_of_its_parent_held(
+    request: pytest.FixtureRequest, server: str
+) -> None:
+    with SessionTokens.open(request.getfixturevalue(server), pepper=PEPPER, sweep=False) as tokens:
+        store: Any = tokens.store
+        locks = [store._pool._lock, store._pool._idle._counting, store.retrying.breaker._lock]
+        locks += store.conflict_queue._turns
+        secret = tokens.open_session("ann").secret
+        for lock in locks:
+            lock.acquire()
+
+        def act() -> None:
+            assert not any(turn.locked() for turn in store.conflict_queue._turns)
+            assert tokens.verify_session(secret) is not None
+            assert tokens.rotate_session(secret).secret != secret
+
+        went_on = goes_on_in_a_child(act)
+        for lock in locks:
+            lock.release()
+
+        assert went_on
+
+
+def test_a_fork_waits_for_the_command_that_is_under_way_in_memory() -> None:
+    """Its lock would never be free in the child, and what it guards half changed."""
+    store = MemoryStore()
+    tokens = SessionTokens(store)
+    secret = tokens.open_session("ann").secret
+    begun, forking = threading.Event(), threading.Event()
+
+    def takes_its_time(tx: Transaction) -> None:
+        begun.set()
+        forking.wait(0.2)
+
+    busy = threading.Thread(target=store.run_now, args=(takes_its_time,))
+    busy.start()
+    begun.wait()
+
+    assert goes_on_in_a_child(lambda: tokens.destroy_session(secret))
+    busy.join()
+    assert tokens.verify_session(secret) is not None
+
+
+def test_a_child_calls_async_methods_of_a_db_on_a_loop_of_its_own() -> None:
+    db = AsyncDB()
+    with TokenTables(db) as tables:
+        tables.add_session("session", "ann")
+
+        def act() -> None:
+            assert tables.active_session("session", "ann") is True
+            tables.add_session("another", "bob")
+            assert tables.active_session("another", "bob") is True
+
+        assert goes_on_in_a_child(act)
+        assert tables.active_session("session", "ann") is True
