@@ -45,6 +45,8 @@ SAVED_S = 1.0
 BACKOFF_S: tuple[float, ...] = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 """How long to wait after each attempt that failed; after one more the event is given up."""
 JITTER = 0.2
+TOLD_S = 600.0
+"""How often is told at the most that a webhook does not take what it is sent."""
 REST_S_MAX = 10.0
 """How long a webhook rests at the most where nothing at all was taken."""
 WAITING_MAX = 500
@@ -55,12 +57,17 @@ PASSED_MAX = 40
 
 
 class _Tried(NamedTuple):
-    """What came of the events of one subject: those that wait now, what was given up, and how many were taken."""
+    """What came of the events of one subject: those that wait now, what was given up, and how many were taken.
+
+    Attributes:
+        refused: why the last one was not taken; ``None`` where all were.
+    """
 
     waiting: list[Waiting]
     dead: list[Dead]
     taken: int
     is_gone: bool
+    refused: str | None = None
 
 
 @dataclass(slots=True)
@@ -106,6 +113,7 @@ class Deliverer:
         self._hooks: dict[str, Hook] = {}
         self._known: dict[str, _Known] = {}
         self._woken: dict[str, asyncio.Event] = {}
+        self._refused: dict[str, tuple[bool, float]] = {}
 
     async def run(self) -> None:
         """Send, while this process is the one that does; a store that is away is asked again."""
@@ -148,11 +156,13 @@ class Deliverer:
             await self._sender.let_go(id)
             self._known.pop(id, None)
             self._woken.pop(id, None)
+            self._refused.pop(id, None)
         for id in self._hooks:
             if id not in self._tasks or self._tasks[id].done():
                 self._woken[id] = asyncio.Event()
                 self._tasks[id] = asyncio.create_task(self._serve(id), name=f"session-tokens webhook {id}")
         for id in changed:
+            self._refused.pop(id, None)
             self._woken[id].set()
         if hooks and (self._watching is None or self._watching.done()):
             self._watching = asyncio.create_task(self._watch(), name="session-tokens webhooks watch")
@@ -239,6 +249,7 @@ class Deliverer:
             return 0, 0
         known.cursor = before  # it is further once that is written down
         tried = await self._try_all(hook, due)
+        self._tell(id, tried)
         still = [each for subject, chain in chains.items() if subject not in due for each in chain]
         waiting = sorted([*still, *(each for one in tried for each in one.waiting)], key=lambda each: each.event.id)
         dead = [*state.dead, *(each for one in tried for each in one.dead)]
@@ -249,6 +260,18 @@ class Deliverer:
             log.warning("the webhook %s is switched off: its address says that it is gone; replay switches it on", id)
             await self._tokens._run(rules.leave_hook, id)
         return len(tried), sum(one.taken for one in tried)
+
+    def _tell(self, id: str, tried: Sequence[_Tried]) -> None:
+        """Tell in the log that a webhook does not take what it is sent, and that it does again; not too often."""
+        is_told, told_s = self._refused.get(id, (False, -TOLD_S))
+        refused = next((one.refused for one in tried if one.refused is not None), None)
+        now_s = time.monotonic()
+        if refused is None and is_told and tried:
+            log.info("the webhook %s takes again what it is sent", id)
+            self._refused[id] = False, told_s
+        elif refused is not None and not is_told and now_s >= told_s + TOLD_S:
+            log.warning("the webhook %s does not take what it is sent (%s); it is tried again", id, refused)
+            self._refused[id] = True, now_s
 
     def _known_of(self, id: str, text: str | None) -> _Known:
         """Return what is known of a webhook, decoding its state only where it is another one than before."""
@@ -301,9 +324,9 @@ class Deliverer:
                 continue
             rest = chain[place + 1 :]
             if attempts < len(BACKOFF_S):
-                return _Tried([self._again(event, attempts), *rest], dead, place, outcome.is_gone)
+                return _Tried([self._again(event, attempts), *rest], dead, place, outcome.is_gone, outcome.said)
             dead.append(self._given_up(hook, event, attempts + 1, outcome))
-            return _Tried(rest, dead, place, outcome.is_gone)
+            return _Tried(rest, dead, place, outcome.is_gone, outcome.said)
         return _Tried([], dead, len(chain), False)
 
     def _again(self, event: Event, attempts: int) -> Waiting:

@@ -105,7 +105,7 @@ class Sender:
             except Forbidden as refusal:
                 return Outcome(False, False, str(refusal))
             except (OSError, httpx.HTTPError, ValueError) as error:
-                return Outcome(False, False, type(error).__name__)
+                return Outcome(False, False, _said_of(error))
 
     @asynccontextmanager
     async def _connection(self, line: _Line) -> AsyncIterator[None]:
@@ -166,6 +166,16 @@ class Sender:
         for id in list(self._lines):
             await self.let_go(id)
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _said_of(error: BaseException) -> str:
+    """Return what kept an event from being sent, in words that hold nothing of an address."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted: {cause.verify_message}"
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__
 
 
 async def _pass_over(response: httpx.Response) -> None:
