@@ -240,3 +240,12 @@ def test_its_description_can_be_made(st: AsyncSessionTokens) -> None:
     paths = shop(st).openapi()["paths"]
 
     assert {"get", "delete"} == set(paths["/account/sessions"])
+
+
+def test_its_description_says_which_views_ask_for_a_session_or_a_token(st: AsyncSessionTokens) -> None:
+    described = shop(st).openapi()
+    asked = {path: acts.get("get", {}).get("security") for path, acts in described["paths"].items()}
+
+    assert asked["/account/sessions"] == asked["/me"] == [{"Session": []}]
+    assert {"HTTPBearer": []} in [scheme for each in asked.values() for scheme in each or ()]
+    assert described["components"]["securitySchemes"]["Session"]["in"] == "cookie"

@@ -9,8 +9,10 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Security, WebSocketException
+from fastapi.openapi.models import APIKey, APIKeyIn
 from fastapi.requests import HTTPConnection
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.base import SecurityBase
 from pydantic import BaseModel
 
 from ..errors import InvalidInput, ReauthenticationRequired
@@ -23,6 +25,20 @@ LOG_IN = {"WWW-Authenticate": "Session"}
 POLICY_VIOLATION = 1008
 """The code of a WebSocket that is refused (RFC 6455, section 7.4.1)."""
 
+
+class SessionCookie(SecurityBase):
+    """What OpenAPI says of views for users: that they ask for the cookie of a session."""
+
+    def __init__(self) -> None:
+        said = "On https; on http it is `session`, and where `session_cookie=` names it, that."
+        self.model = APIKey.model_validate({"in": APIKeyIn.cookie, "name": "__Host-session", "description": said})
+        self.scheme_name = "Session"
+
+    def __call__(self) -> None:
+        """Leave it to the middleware, which has read it."""
+
+
+_cookie = SessionCookie()
 _bearer = HTTPBearer(auto_error=False, description="The secret of a token (stt_…)")
 
 
@@ -39,6 +55,13 @@ def current_session(connection: HTTPConnection) -> AsyncWebSession:
     return session
 
 
+def _session_of_user(
+    session: Annotated[AsyncWebSession, Depends(current_session)], _: Annotated[None, Security(_cookie)]
+) -> AsyncWebSession:
+    """Return the session of the browser, for a view that OpenAPI describes as one for users."""
+    return session
+
+
 def _refusal(connection: HTTPConnection, status: int, reason: str, headers: dict[str, str]) -> Exception:
     """Return what refuses a request, or closes a WebSocket."""
     if connection.scope["type"] == "websocket":
@@ -47,7 +70,7 @@ def _refusal(connection: HTTPConnection, status: int, reason: str, headers: dict
 
 
 def require_session(
-    connection: HTTPConnection, session: Annotated[AsyncWebSession, Depends(current_session)]
+    connection: HTTPConnection, session: Annotated[AsyncWebSession, Depends(_session_of_user)]
 ) -> AsyncWebSession:
     """Return the session of whoever is logged in; a visitor is answered 401, their WebSocket is closed with 1008."""
     if session.owner is None:
