@@ -173,3 +173,30 @@ def test_flask_finds_the_commands(tmp_path: Path) -> None:
 
     assert (run.returncode, run.stdout) == (0, ""), run.stderr
     assert (tmp_path / "shop.db").exists()
+
+
+def test_files_for_everybody_stay_in_caches_and_others_in_those_of_browsers(tmp_path: Path) -> None:
+    """A permanent session has its cookie sent with each answer, but not with what caches may give to anybody."""
+    (tmp_path / "shop.js").write_text("1")
+    app = shop("memory://")
+    app.static_folder = str(tmp_path)
+    app.add_url_rule("/files/<path:filename>", "files", app.send_static_file)
+    browser = app.test_client()
+    browser.post("/set", json={"_permanent": True, "theme": "dark"})
+
+    asked_again = browser.get("/files/shop.js", buffered=True)
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 3600
+    for_everybody = browser.get("/files/shop.js", buffered=True)
+
+    assert "Set-Cookie" in asked_again.headers
+    assert asked_again.cache_control.no_cache and asked_again.cache_control.private
+    assert "Set-Cookie" not in for_everybody.headers
+    assert (for_everybody.headers["Cache-Control"], for_everybody.vary.as_set()) == ("public, max-age=3600", set())
+
+
+def test_a_request_that_changes_a_permanent_session_prolongs_its_cookie_too() -> None:
+    browser = shop("memory://").test_client()
+    browser.post("/set", json={"_permanent": True, "theme": "dark"})
+
+    assert "Expires=" in browser.post("/set", json={"theme": "light"}).headers["Set-Cookie"]
+    assert "Expires=" in browser.get("/plain").headers["Set-Cookie"]

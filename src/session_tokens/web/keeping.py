@@ -152,7 +152,7 @@ def headers_with(headers: Headers, cookie: str | None, *, accessed: bool) -> Hea
         accessed: whether the application read the session: the response then differs from browser to browser.
     """
     if cookie is not None:
-        headers = [pair for pair in headers if pair[0].lower() != b"cache-control" or _keeps_private(pair[1])]
+        headers = [pair for pair in headers if pair[0].lower() != b"cache-control" or keeps_private(pair[1])]
         if not any(name.lower() == b"cache-control" for name, _ in headers):
             headers.append((b"cache-control", b"no-store"))
         headers.append((b"set-cookie", cookie.encode("latin-1")))
@@ -166,7 +166,7 @@ def headers_of_answer(status: int, text: bytes) -> Headers:
     return [*headers, (b"retry-after", b"%d" % RETRY_AFTER_S)] if status == 503 else headers
 
 
-def _keeps_private(value: bytes) -> bool:
+def keeps_private(value: bytes) -> bool:
     """Whether a ``Cache-Control`` lets no shared cache keep the response, and so the cookie."""
     directives = {directive.strip().lower() for directive in value.split(b",")}
     return bool(directives & {b"no-store", b"private"})

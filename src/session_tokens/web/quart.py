@@ -173,7 +173,7 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
             session.read()
         if session.accessed:
             response.vary.add("Cookie")
-        if self._is_of_no_concern(app, session):
+        if self._is_of_no_concern(app, session, response):
             return
         asked = request._get_current_object() if has_request_context() else None  # type: ignore[attr-defined]
         try:

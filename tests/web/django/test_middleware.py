@@ -306,3 +306,18 @@ def test_an_outage_is_a_503_that_leaves_the_cookie_alone(private_valkey: Callabl
     finally:
         opened.close()
         user.delete()
+
+
+@pytest.mark.parametrize(
+    ("said", "sent"),
+    [("public, max-age=3600", "no-store"), ("no-cache", "no-store"), ("private, max-age=60", "private, max-age=60")],
+)
+def test_no_shared_cache_keeps_a_cookie(tokens: BlockingSessions, said: str, sent: str) -> None:
+    def view(request: Any) -> HttpResponse:
+        request.session["cart"] = ["pen"]
+        return HttpResponse(headers={"Cache-Control": said})
+
+    response: Any = SessionMiddleware(view)(RequestFactory().get("/"))
+
+    assert COOKIE in response.cookies
+    assert response.headers["Cache-Control"] == sent

@@ -29,6 +29,7 @@ from django.utils.http import http_date
 from ...crypto.minting import is_session_secret
 from ...errors import StoreError
 from ...records import Session
+from ..keeping import keeps_private
 from .engine import SessionStore
 from .moving_in import peer
 from .outages import unavailable
@@ -241,5 +242,5 @@ def _put(response: HttpResponse, value: str, *, max_age: int | None) -> None:
         partitioned.update(response.cookies[name])
         response.cookies[name] = partitioned
     patch_vary_headers(response, ("Cookie",))
-    if not response.has_header("Cache-Control"):
+    if not keeps_private(response.headers.get("Cache-Control", "").encode("latin-1")):
         response.headers["Cache-Control"] = "no-store"

@@ -67,11 +67,13 @@ class SessionsByFlask:
         header = self._header_of(request)
         return self._trust.look_at(request.method, request.remote_addr, header, is_https=request.is_secure)
 
-    def _is_of_no_concern(self, app: Any, session: FlaskSession) -> bool:
+    def _is_of_no_concern(self, app: Any, session: FlaskSession, response: Any) -> bool:
         """Whether nothing is to be settled: nobody changed the session, and the browser's cookie stays as it is."""
         if session.is_loaded:
             return session.is_as_read and not self.should_set_cookie(app, session)
         if not app.config["SESSION_REFRESH_EACH_REQUEST"] or not session.is_presented or session.is_forged:
+            return True
+        if _is_for_everybody(response):  # a cookie beside it would keep it out of all caches
             return True
         try:
             session.read()
@@ -107,7 +109,7 @@ class SessionsByFlask:
             self._set_cookie(app, session, response, request)
         elif change is CookieChange.CLEAR:
             self._clear_cookie(app, response, request)
-        elif is_same and not has_changed and status < 500 and self.should_set_cookie(app, session):
+        elif is_same and status < 500 and self._is_prolonged(app, session, has_changed=has_changed):
             yield from self._prolong_cookie(app, session, response, request)
 
     def _change_lifetime(self, app: Any, session: FlaskSession, settings: Settings) -> Settling:
@@ -128,6 +130,10 @@ class SessionsByFlask:
         if app.config["SESSION_REFRESH_EACH_REQUEST"]:
             return {"idle_timeout": app.permanent_session_lifetime, "max_age": None}
         return {"idle_timeout": None, "max_age": app.permanent_session_lifetime}
+
+    def _is_prolonged(self, app: Any, session: FlaskSession, *, has_changed: bool) -> bool:
+        """Whether the browser is given its cookie once more; where fields were written, only one that has an end."""
+        return self.should_set_cookie(app, session) and (session.permanent or not has_changed)
 
     def _prolong_cookie(self, app: Any, session: FlaskSession, response: Any, request: Any) -> Settling:
         """Give the browser its cookie once more, if it is still the one: another request may have logged in since."""
@@ -198,10 +204,20 @@ def vary_by_cookie(response: Any) -> None:
         response.headers.add("Vary", "Cookie")
 
 
+def _is_for_everybody(response: Any) -> bool:
+    """Whether caches may keep an answer and give it without asking, as a file of an application."""
+    cache = response.cache_control
+    return bool(cache.public or cache.max_age) and not (cache.private or cache.no_store)
+
+
 def _keep_out_of_caches(response: Any) -> None:
     vary_by_cookie(response)
     cache = response.cache_control
-    if not (cache.no_store or cache.private or cache.no_cache):
+    if cache.no_store or cache.private:
+        return
+    if cache.no_cache and not cache.public:
+        cache.private = True  # what browsers keep to ask whether it has changed, as static files, they may keep
+    else:
         response.headers["Cache-Control"] = "no-store"
 
 

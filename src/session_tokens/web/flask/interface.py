@@ -167,7 +167,7 @@ class SessionTokensInterface(SessionsByFlask, SessionInterface):
             raise TypeError(f"that session is not of this interface: {type(session).__name__}")
         if session.accessed:
             vary_by_cookie(response)
-        if self._is_of_no_concern(app, session):
+        if self._is_of_no_concern(app, session, response):
             return
         request = request_ctx.request if request_ctx else None
         tokens = self.tokens_of(app)
