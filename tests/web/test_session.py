@@ -327,6 +327,43 @@ def test_what_is_no_json_is_refused_where_it_is_put_in(st: SessionTokens) -> Non
     assert settled(st, session) is KEEP
 
 
+def test_names_that_are_numbers_become_text_as_in_any_json(st: SessionTokens) -> None:
+    session = loaded(st)
+    session["cart"] = {7: {1: "pen"}, True: None}
+    assert settled(st, session) is SET
+    secret = session.secret
+    assert secret is not None
+
+    session = loaded(st, secret)
+    assert session["cart"] == {"7": {"1": "pen"}, "true": None}
+    session["cart"][8] = 2
+    session.merge({"cart": {7: {1: "ink", 2: "cap"}}})
+    assert settled(st, session) is KEEP
+
+    assert loaded(st, secret)["cart"] == {"7": {"1": "ink", "2": "cap"}, "true": None, "8": 2}
+
+
+@pytest.mark.parametrize("value", [2**63, "\ud800", ["\udfff"], [[-(2**64)]]])
+def test_what_no_store_keeps_is_refused_where_it_is_put_in(st: SessionTokens, value: object) -> None:
+    session = loaded(st)
+    with pytest.raises(InvalidInput, match="'answer'"):
+        session["answer"] = value
+    with pytest.raises(InvalidInput):
+        session["\ud800"] = 1
+
+    assert settled(st, session) is KEEP
+
+
+def test_all_that_looks_at_it_is_noticed(st: SessionTokens) -> None:
+    secret = visitor(st, a=1, b=2)
+
+    for look in (lambda it: it | {"c": 3}, lambda it: {} | it, lambda it: list(reversed(it))):
+        session = loaded(st, secret)
+        assert not session.accessed
+        assert look(session)
+        assert session.accessed
+
+
 def test_it_is_a_dictionary_that_shows_no_secret(st: SessionTokens) -> None:
     secret = visitor(st, a={"b": [1]})
     session = loaded(st, secret)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from operator import is_
 from typing import Any, Final, Self
 
 from ..records import JSON
-from ..records.compact import compact
+from ..records.compact import compact, read_compact
+from ..settings import DATA_BYTES_MAX
+from ..validation import encoded_size, json_text
 
 SCALARS: Final = frozenset({str, int, bool, type(None)})
 """Types with nothing within that could change, whose values are alike where their JSON is."""
@@ -105,9 +108,16 @@ class TrackedFields(dict[str, Any]):
         for field, value in dict(*others, **fields).items():
             self[field] = value
 
-    def __ior__(self, other: Any) -> Self:  # type: ignore[override, misc]
+    def __ior__(self, other: Any) -> Self:  # type: ignore[override]
         self.update(other)
         return self
+
+    def __or__(self, other: Any) -> Any:
+        return self.copy() | other
+
+    def __reversed__(self) -> Iterator[str]:
+        self.accessed = True
+        return super().__reversed__()
 
     def copy(self) -> dict[str, Any]:
         """Return the fields as a dictionary of its own."""
@@ -142,16 +152,47 @@ def changed_of(
         if value is before:  # the very scalar that was read
             continue
         encoded = value if type(value) in SCALARS else encode(value)
-        if before is kept or not _is_kept(before, encoded):
-            changed[field] = encoded
+        if type(encoded) in SCALARS:
+            if type(before) is not type(encoded) or before != encoded:
+                changed[field] = encoded
+            continue
+        text = text_of(encoded)
+        if type(before) is not Text or before != text:
+            changed[field] = read_compact(text) if text else encoded  # a name that is a number is text from here on
     return changed
 
 
-def _is_kept(kept: JSON, value: JSON) -> bool:
-    """Whether a field is what ``kept_of`` was given."""
-    if type(value) in SCALARS:
-        return type(kept) is type(value) and kept == value
-    return type(kept) is Text and kept == text_of(value)
+def check_field(field: str, value: Any, encode: Callable[[Any], JSON]) -> None:
+    """Refuse what could never be written, by the name of its field and where it is put in.
+
+    Raises:
+        TypeError: it is no JSON.
+        InvalidInput: an integer beyond 64 bits, a lone surrogate, or more levels or bytes than any session may have.
+    """
+    name = f"the session's field {field[:40]!r}"
+    try:
+        plain = value if type(value) in SCALARS else read_compact(compact(encode(value)))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} cannot be kept as JSON: {error}") from None
+    json_text(name, plain, DATA_BYTES_MAX)
+    encoded_size("the name of a session's field", field)
+
+
+def with_text_names(value: JSON) -> JSON:
+    """Return an object with the names of its fields as JSON writes them: text, though they were numbers."""
+    if not isinstance(value, dict):
+        return value
+    return {name if type(name) is str else name_of(name): with_text_names(each) for name, each in value.items()}
+
+
+def name_of(name: Any) -> str:
+    """Return the name of a field as ``json.dumps`` writes it.
+
+    Raises:
+        TypeError: it is none of those that it takes.
+    """
+    text: str = next(iter(json.loads(json.dumps({name: None}))))
+    return text
 
 
 def text_of(value: JSON) -> str:

@@ -33,11 +33,21 @@ from ..contract.drive import drive_now
 from ..crypto.minting import SESSION_SECRET, new_secret
 from ..errors import Conflict, InvalidInput, ReauthenticationRequired, SessionEnded, StoreBusy, UnknownSession
 from ..records import JSON, Issued, Session
-from ..records.compact import compact, read_compact
+from ..records.compact import read_compact
 from ..rules.reserved import applications, is_anonymous
 from ..settings import ATTEMPTS_MAX, Duration
 from .cookies import LONGEST_S
-from .fields import SCALARS, Text, TrackedFields, changed_of, holds_the_same, kept_of, text_of
+from .fields import (
+    SCALARS,
+    Text,
+    TrackedFields,
+    changed_of,
+    check_field,
+    holds_the_same,
+    kept_of,
+    text_of,
+    with_text_names,
+)
 from .steps import Step, retaken, taken
 
 T = TypeVar("T")
@@ -285,11 +295,8 @@ class WebSession(TrackedFields):
             raise TypeError(f"a session's field is named by a str, not {type(field).__name__}")
         if field.startswith(HIDDEN):
             raise InvalidInput(f"fields that begin with {HIDDEN} are the session's own; use another name")
-        if type(value) not in SCALARS:
-            try:
-                compact(self._encode(value))
-            except (TypeError, ValueError) as error:
-                raise TypeError(f"the session's field {field[:40]!r} cannot be kept as JSON: {error}") from None
+        if type(value) is not str or not value.isascii() or not field.isascii():
+            check_field(field, value, self._encode)
         dict.__setitem__(self, field, value)
 
     def __repr__(self) -> str:
@@ -318,7 +325,8 @@ class WebSession(TrackedFields):
             TypeError: a field holds something else than an object, and is given one.
         """
         for field, value in fields.items():
-            self[field] = self._stepped(field, Step("merge", value)) if isinstance(value, dict) else value
+            is_object = isinstance(value, dict)
+            self[field] = self._stepped(field, Step("merge", with_text_names(value))) if is_object else value
 
     def flash(self, message: JSON, category: str = "message") -> None:
         """Keep a message for the next page."""

@@ -273,6 +273,14 @@ async def test_too_much_data_is_refused_by_name_and_nothing_is_lost(tokens: Bloc
     assert await do(SessionStore(session.session_key), "get", "a") == 1
 
 
+async def test_what_is_no_json_is_refused_by_the_name_of_its_field(tokens: BlockingSessions, do: Do) -> None:
+    session = SessionStore()
+    session["when"] = object()
+
+    with pytest.raises(TypeError, match="'when'"):
+        await do(session, "save")
+
+
 async def test_a_disabled_user_is_denied_and_the_visitor_goes_on(tokens: BlockingSessions, do: Do) -> None:
     visitor = await saved(do, cart=[1])
     old = visitor.session_key

@@ -69,8 +69,11 @@ def texts_of(data: Mapping[Any, Any]) -> dict[str, str]:
     for field, value in data.items():
         if type(field) is not str:  # names that are numbers become text, as they always did in Django
             return texts_of(json.loads(json.dumps(dict(data))))
-        plain = value if type(value) in SCALARS else json.loads(json.dumps(value))
-        texts[field] = compact(plain) if type(plain) in SCALARS else _sorted(plain)
+        try:
+            plain = value if type(value) in SCALARS else json.loads(json.dumps(value))
+            texts[field] = compact(plain) if type(plain) in SCALARS else _sorted(plain)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"the session's field {field[:40]!r} cannot be kept as JSON: {error}") from error
     return texts
 
 
