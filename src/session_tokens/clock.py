@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import timedelta
 from time import monotonic, monotonic_ns, time_ns
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from .compiler_hints import mypyc_attr
 from .errors import InvalidInput
@@ -80,6 +80,9 @@ class SteadyClock(LocalClock):
         self._now_ms = 0
         self._until_s = 0.0  # the end of that millisecond on the monotonic clock
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SteadyClock, ()  # of the host where it is taken out of a pickle
+
     def now(self) -> int:
         """Return the present instant in integer milliseconds since the epoch."""
         return self._now_ms if _passed_s() < self._until_s else self._next()
@@ -119,6 +122,9 @@ class ManualClock(LocalClock):
     def __init__(self, start_ms: int = 1_700_000_000_000) -> None:
         self._now_ms = start_ms
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ManualClock, (self._now_ms,)
 
     def now(self) -> int:
         """Return the instant that the clock was last moved to, in milliseconds."""

@@ -302,9 +302,13 @@ def token_value_of(name: str, given: object) -> tuple[str, bool]:
     return value_of(name, given)
 
 
-def json_text(name: str, given: object, bytes_max: int = VALUE_BYTES_MAX) -> str:
-    """Return any JSON value as compact JSON text of at most ``bytes_max``; see ``value_of`` for what is refused."""
-    _check_json(name, given, 1, bytes_max)
+def json_text(name: str, given: object, bytes_max: int = VALUE_BYTES_MAX, depth: int = 1) -> str:
+    """Return any JSON value as compact JSON text of at most ``bytes_max``; see ``value_of`` for what is refused.
+
+    Args:
+        depth: the level at which it will stand, 1 for what stands by itself.
+    """
+    _check_json(name, given, depth, bytes_max)
     text = compact(given)
     size = len(text) if text.isascii() else encoded_size(name, text)
     if size > bytes_max:
@@ -365,7 +369,7 @@ def data_changes_of(
     changes: dict[str, str | None] = {}
     for field, value in given.items():
         _check_field(field)
-        changes[field] = json_text(f"the field {field[:40]!r}", value, bytes_max)
+        changes[field] = json_text(f"the field {field[:40]!r}", value, bytes_max, 2)
     for field in removed:
         _check_field(field)
         if field in given:

@@ -275,3 +275,38 @@ def test_data_that_is_no_mapping_is_called_what_the_caller_calls_it(st: SessionT
         st.open_session("ann", data=[1])  # type: ignore[arg-type]  # that is the point
     with pytest.raises(TypeError, match=r"^changes is a dict"):
         st.update_session_data(session.id, [1])  # type: ignore[arg-type]  # that is the point
+
+
+def test_row_62_a_field_of_data_has_the_level_of_the_data_around_it(st: SessionTokens) -> None:
+    """What is kept can be opened with again, as at a log-in."""
+    opened = st.open_session("ann")
+    value: Any = []
+    for _ in range(30):
+        value = [value]
+    kept = st.update_session_data(opened.id, {"k": value}).data
+
+    assert kept == st.open_session("ann", data=kept).session.data
+    with pytest.raises(InvalidInput, match="nested deeper than 32 levels"):
+        st.update_session_data(opened.id, {"k": [value]})
+    with pytest.raises(InvalidInput, match="nested deeper than 32 levels"):
+        st.open_session("ann", data={"k": [value]})
+
+
+@pytest.mark.parametrize("given", [5, b"x", None, ["x"], object()])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda st, given: st.destroy_session("ses_00" + "0" * 22, reason=given),
+        lambda st, given: st.destroy_sessions("ann", reason=given),
+        lambda st, given: st.list_tokens(session=given or 0),
+        lambda st, given: st.list_disabled_owners(after=given or 0),
+        lambda st, given: st.forget_follower(given),
+        lambda st, given: st.follow_events(name=given or 0),
+        lambda st, given: st.move_in(given, "ann"),
+    ],
+)
+def test_row_2_what_should_be_a_text_and_is_none(
+    st: SessionTokens, call: Callable[[SessionTokens, Any], object], given: Any
+) -> None:
+    with pytest.raises(TypeError):
+        call(st, given)

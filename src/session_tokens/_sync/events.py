@@ -148,9 +148,12 @@ def follower_name_of(name: object) -> str:
     """Return the name of a follower.
 
     Raises:
+        TypeError: it is no ``str``.
         InvalidInput: it is not 1 to 64 letters, digits, ``_``, ``.`` and ``-``.
     """
-    if not (isinstance(name, str) and _NAME.fullmatch(name)):
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a follower is a str, not {type(name).__name__}")
+    if not _NAME.fullmatch(name):
         raise InvalidInput("the name of a follower is 1 to 64 letters, digits, '_', '.' and '-'")
     return name
 

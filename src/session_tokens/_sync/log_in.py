@@ -133,6 +133,8 @@ class SyncLogInCommands(SyncSessionCommands):
             OwnerDisabled, LimitReached: as ``open_session``.
             InvalidInput: an owner, duration or text that can never be right, or too much data.
         """
+        if not isinstance(cookie, str):
+            raise TypeError(f"cookie is a str, not {type(cookie).__name__}")
         self._know_settings()
         policy = self._policy
         details = details_of(policy, self._secret_kind, None, None, user_agent, address, None, ())

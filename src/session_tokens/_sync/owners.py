@@ -6,9 +6,8 @@ from __future__ import annotations
 from .. import validation as inputs
 from ..contract.queries import Count, Get, Members, Query, Scan
 from ..crypto.minting import SESSION_ID
-from ..errors import InvalidInput
 from ..records import OwnerSummary, Page, Session
-from ..rules.listing import sessions_listed, users_sessions_listed, what_follows
+from ..rules.listing import cursor_of_text, sessions_listed, text_of_cursor, users_sessions_listed, what_follows
 from ..rules.owners import leads_in_lists
 from ..settings import NEWEST_READ
 from .core import SyncCore
@@ -95,12 +94,8 @@ class SyncOwnerCommands(SyncCore):
             InvalidInput: ``after`` is no place in such a list, or the store cannot list them.
         """
         limit = inputs.limit_of(limit)
-        if after is not None and not isinstance(after, str):
-            raise TypeError(f"after is a str, not {type(after).__name__}")
-        if after is not None and not inputs.encoded_size("after", after):
-            raise InvalidInput("that is no place in a list; take the one that a page of it gave")
         disabled: dict[str, OwnerSummary] = {}
-        following: str | None = after or ""
+        following = text_of_cursor(after)
         for _ in range(ENTRY_STEPS_MAX):
             entries, following = self.store.owner_entries_now(following or "", limit)
             for entry in entries:
@@ -108,4 +103,4 @@ class SyncOwnerCommands(SyncCore):
                     disabled[entry.owner] = OwnerSummary(entry.owner, 0, None, entry.disabled_at)
             if following is None or disabled:
                 break
-        return Page(list(disabled.values()), following)
+        return Page(list(disabled.values()), None if following is None else cursor_of_text(following))

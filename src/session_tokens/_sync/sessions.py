@@ -35,8 +35,11 @@ def reason_of(given: str) -> Reason:
     """Return why a session is ended.
 
     Raises:
+        TypeError: it is no ``str``.
         InvalidInput: it is none of the agreed reasons.
     """
+    if not isinstance(given, str):
+        raise TypeError(f"reason is a str, not {type(given).__name__}")
     reason = REASONS.get(given)
     if reason is None:
         raise InvalidInput(f"reason is one of {', '.join(sorted(REASONS))}")

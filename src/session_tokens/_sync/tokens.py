@@ -321,7 +321,9 @@ class SyncTokenCommands(SyncCore):
                 records at the most, however few of them match.
         """
         limit = inputs.limit_of(limit)
-        if session is not None and not (isinstance(session, str) and is_id(SESSION_ID, session)):
+        if session is not None and not isinstance(session, str):
+            raise TypeError(f"session is the id of a session (str), not {type(session).__name__}")
+        if session is not None and not is_id(SESSION_ID, session):
             raise InvalidInput("session is the id of a session (ses_…)")
         listing = Scan(
             "tokens",

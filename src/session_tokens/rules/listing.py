@@ -7,15 +7,19 @@ are listed by their index, the tokens of sessions that may be over are read with
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
 from ..contract.queries import Members, Query, Result, Scan, SessionResult, Snapshot, TokenResult
+from ..errors import InvalidInput
 from ..records import Session, Token
 from .reserved import is_anonymous
 
 OVER_MAX = 200
 """Sessions that may be over, of which the tokens are read one session after another; of more, all tokens are."""
+TEXT_CURSOR = "place."
+"""How the cursors of listings begin whose places are texts."""
 _DUE = Scan("due", limit=OVER_MAX + 1)
 
 
@@ -110,3 +114,28 @@ def what_follows(listing: Scan, found: Result) -> Scan | None:
 def _place_in(listing: Scan, record: Any) -> tuple[int, str]:
     """Return the place of a record in the order of a listing."""
     return (record.unassigned_at if listing.what == "waiting" else record.created_at), record.id
+
+
+def cursor_of_text(place: str) -> str:
+    """Return the cursor of a place in a listing whose places are texts that the store alone understands."""
+    return TEXT_CURSOR + urlsafe_b64encode(place.encode("utf-8")).decode("ascii")
+
+
+def text_of_cursor(given: object) -> str | None:
+    """Return the place that ``cursor_of_text`` made a cursor of; ``None`` where none is given.
+
+    Raises:
+        TypeError: it is neither ``str`` nor ``None``.
+        InvalidInput: it was not the ``after`` of such a listing.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, str):
+        raise TypeError(f"after is a page's .after or None, not {type(given).__name__}")
+    try:
+        place = urlsafe_b64decode(given.removeprefix(TEXT_CURSOR).encode("ascii")).decode("utf-8")
+    except ValueError:
+        place = ""
+    if not place or cursor_of_text(place) != given:
+        raise InvalidInput("after is not what a page of this listing gave for the next one; begin without it")
+    return place

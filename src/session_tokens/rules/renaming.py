@@ -54,8 +54,8 @@ def rename_owner(tx: Transaction, owner: str, to: str, mark: str, stands_for: st
         tx.now < token.deadline for token in tx.parked_tokens(to, RENAMED_AT_ONCE + 1)
     ):
         raise Conflict(
-            "both names have living sessions or tokens, and whose is whose could not be told afterwards; end those of "
-            "one, or hand its tokens over"
+            "the other name has living sessions or tokens, and whose is whose could not be told afterwards; end them "
+            "first, or hand the tokens over"
         )
     held = _held(tx, sessions, len(sessions) + len(parked))
     if marked != stands_for:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 _WINDOW_NS = 1_000_000_000
 
@@ -27,6 +28,9 @@ class ServerClock:
         at_ns = steady_ns()
         self._lead_ns = self._recent_ns = time.time_ns() - at_ns
         self._until_ns = at_ns - _WINDOW_NS  # over for long: the first answer counts, whatever the host's clock says
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ServerClock, ()  # a steady clock counts from another instant on each host, and from each start of one
 
     def now(self) -> int:
         """Return the present instant on the server's clock in integer milliseconds, as well as it is known."""

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
+
 from ..._async.api import AsyncSessionTokens
 from ...crypto.minting import SHORT_SECRET
-from ...errors import Conflict, IdempotencyMismatch, LimitReached, NotDetachable, OwnerDisabled, SessionEnded
+from ...errors import (
+    Conflict,
+    IdempotencyMismatch,
+    InvalidInput,
+    LimitReached,
+    NotDetachable,
+    OwnerDisabled,
+    SessionEnded,
+)
 from ...settings import FROM_DB, Settings
 from ..harness import NO_CAP, StoreBench, check, refused
 
@@ -35,6 +45,15 @@ class SessionChecks(StoreBench):
             with refused(SessionEnded):
                 await late
         assert await self.tokens.verify_session(opened.secret) is None
+
+    @check
+    async def test_a_session_comes_whole_out_of_a_pickle(self) -> None:
+        opened = await self.tokens.open_session("ann", data={"a": [1]}, max_age=3600, idle_timeout=60)
+        for session in (opened.session, await self.tokens.verify_session(opened.secret)):
+            assert session is not None
+            pickled = pickle.loads(pickle.dumps(session))  # noqa: S301  # its own bytes
+            assert pickled == session
+            assert 60 < pickled.time_left() <= 64
 
     @check
     async def test_a_session_is_over_when_its_time_is_swept_or_not(self) -> None:
@@ -246,6 +265,9 @@ class SessionChecks(StoreBench):
         assert free is not None and free.reserved_for is None
         assert (forgotten.sessions, forgotten.tokens) == (1, 2)
         assert list(await other.list_disabled_owners()) == []
+        for cursor in ("", "ann", "place.", "place.YW5", (await other.list_tokens(limit=1)).after or "0"):
+            with refused(InvalidInput):
+                await other.list_disabled_owners(after=cursor)
         assert (await other.open_session("ann")).session.owner == "ann"
 
     @check
