@@ -175,6 +175,14 @@ def test_flask_finds_the_commands(tmp_path: Path) -> None:
     assert (tmp_path / "shop.db").exists()
 
 
+@pytest.mark.parametrize(("url", "told"), [("redis://127.0.0.1:1/0", "cannot be reached"), ("nowhere://h", "no store")])
+def test_what_the_commands_cannot_do_is_told_in_a_line(url: str, told: str) -> None:
+    run = shop(url, pepper=bytes(32)).test_cli_runner().invoke
+    for act in (["list"], ["end", "--owner", "alice"]):
+        answer = run(cli, act)
+        assert (answer.exit_code, answer.output.startswith("Error: "), told in answer.output) == (1, True, True)
+
+
 def test_files_for_everybody_stay_in_caches_and_others_in_those_of_browsers(tmp_path: Path) -> None:
     """A permanent session has its cookie sent with each answer, but not with what caches may give to anybody."""
     (tmp_path / "shop.js").write_text("1")

@@ -16,7 +16,7 @@ from django.test.utils import modify_settings, override_settings
 
 from session_tokens.web.django import asessions_of, sessions_of
 from session_tokens.web.django.checks import DJANGOS, MIDDLEWARE, check_settings
-from session_tokens.web.django.opened import BlockingSessions
+from session_tokens.web.django.opened import BlockingSessions, opened
 
 PAGE = "/account/devices/"
 
@@ -99,7 +99,8 @@ def test_the_command_lists_and_ends(tokens: BlockingSessions, ann: Any) -> None:
     said = io.StringIO()
     call_command("session_tokens", "list", "ann", "--json", stdout=said)
     lines = [json.loads(line) for line in said.getvalue().splitlines()]
-    call_command("session_tokens", "end", first.session.id, stdout=said)
+    ended = first.session.id
+    call_command("session_tokens", "end", ended, stdout=said)
 
     assert {line["id"] for line in lines} >= {second.session.id, third.session.id}
     assert "std_" not in said.getvalue()
@@ -110,6 +111,19 @@ def test_the_command_lists_and_ends(tokens: BlockingSessions, ann: Any) -> None:
         call_command("session_tokens", "list", "nobody")
     with pytest.raises(CommandError, match="name sessions"):
         call_command("session_tokens", "end")
+    with pytest.raises(CommandError, match=f"no living session: {ended}"):
+        call_command("session_tokens", "end", ended)
+    with pytest.raises(CommandError) as refused:
+        call_command("session_tokens", "end", "std_some-secret")
+    assert "std_" not in str(refused.value)
+
+
+def test_the_command_tells_an_outage_in_a_line(ann: Any) -> None:
+    with override_settings(SESSION_TOKENS_STORE="redis://127.0.0.1:1/0", SESSION_TOKENS={"pepper": bytes(32)}):
+        for act in (["list", "ann"], ["end", "--user", "ann"]):
+            with pytest.raises(CommandError, match="cannot be reached"):
+                call_command("session_tokens", *act)
+    opened.close()
 
 
 @pytest.mark.parametrize(("trusted", "address"), [(["127.0.0.0/8"], "203.0.113.9"), ([], "127.0.0.1")])
@@ -135,6 +149,15 @@ def test_the_checks_say_what_cannot_work(tmp_path: Any) -> None:
                 assert ids() == ["session_tokens.E001"]
         with override_settings(SESSION_ENGINE="django.contrib.sessions.backends.db"):
             assert ids() == ["session_tokens.W001"]
+        for url in ("nowhere://host", "redis://host:port/0"):
+            with override_settings(SESSION_TOKENS_STORE=url):
+                assert ids() == ["session_tokens.E001"]
+        with override_settings(SESSION_TOKENS_STORE="redis://127.0.0.1:1/0"):
+            assert ids() == ["session_tokens.W006"]
+            with override_settings(SESSION_TOKENS={"pepper": bytes(32)}):
+                assert ids() == []
+            with override_settings(SESSION_TOKENS={"pepper": b"short"}):
+                assert ids() == ["session_tokens.E001"]
         with override_settings(SESSION_TOKENS_STORE="memory://"):
             assert ids() == ["session_tokens.W003"]
         with override_settings(SESSION_SERIALIZER="some.PickleSerializer"):

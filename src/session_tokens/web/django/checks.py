@@ -11,8 +11,11 @@ from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as Doubt
 from django.core.exceptions import ImproperlyConfigured
 
+from ...crypto.key_file import PEPPER_FILE_VARIABLE, PEPPER_VARIABLE, given_keys
+from ...errors import InvalidInput
+from ...stores.common.store_url import PORTS, store_url_of
 from .moving_in import peer
-from .opened import address, general_settings, replaced, trust
+from .opened import address, general_settings, options, replaced, trust
 
 ENGINE = "session_tokens.web.django"
 MIDDLEWARE = "session_tokens.web.django.SessionMiddleware"
@@ -26,11 +29,13 @@ def check_settings(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMes
     said: list[CheckMessage] = []
     try:
         url = address()
+        is_server = store_url_of(url).kind in PORTS
+        has_pepper = given_keys(options().get("pepper")) is not None
         general_settings()
         trust()
         is_replaced = replaced() is not None
         peer()
-    except ImproperlyConfigured as error:
+    except (ImproperlyConfigured, InvalidInput, TypeError) as error:
         return [Error(str(error), id="session_tokens.E001")]
     if settings.SESSION_ENGINE != ENGINE:
         said.append(
@@ -58,6 +63,14 @@ def check_settings(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMes
                 "process knows none of them",
                 hint='set SESSION_TOKENS_STORE = "sqlite:///…", "postgresql://…", "mysql://…" or "valkey://…"',
                 id="session_tokens.W003",
+            )
+        )
+    if is_server and not has_pepper:
+        said.append(
+            Doubt(
+                "no pepper is given, which a store on a server needs: no request can have a session",
+                hint=f'set SESSION_TOKENS = {{"pepper": …}}, {PEPPER_VARIABLE} or {PEPPER_FILE_VARIABLE}',
+                id="session_tokens.W006",
             )
         )
     if settings.SESSION_SERIALIZER != "django.contrib.sessions.serializers.JSONSerializer":

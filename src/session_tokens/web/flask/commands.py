@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 from flask import current_app
 from flask.cli import AppGroup
 
+from ...crypto.minting import SESSION_ID, is_id
+from ...errors import SessionTokensError
 from ...records import Session
 from .acts import api_of
 
-cli = AppGroup("session-tokens", help="See and end the sessions of this application.")
+
+class TellingGroup(AppGroup):
+    """Commands whose errors are told in a line: settings that cannot be right, a store that is away."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was given."""
+        try:
+            return super().invoke(ctx)
+        except SessionTokensError as error:
+            raise click.ClickException(str(error)) from error
+
+
+cli = TellingGroup("session-tokens", help="See and end the sessions of this application.")
 
 
 @cli.command("list")
@@ -43,8 +58,13 @@ def end_sessions(ids: tuple[str, ...], owner: str | None) -> None:
     unknown = [id for id in ids if not tokens.destroy_session(id, reason="revoked")]
     click.echo(f"{len(ids) - len(unknown)} ended")
     if unknown:
-        raise click.ClickException(f"no living session: {', '.join(unknown)}")
+        raise click.ClickException(f"no living session: {', '.join(map(_shown, unknown))}")
 
 
 def _line(session: Session) -> str:
     return "  ".join((session.id, session.owner, session.address or "-", session.user_agent or "-"))
+
+
+def _shown(id: str) -> str:
+    """Return what was given for an id, as long as it is one: what else it is may be a secret."""
+    return id if is_id(SESSION_ID, id) else "what is no id (ses_…)"

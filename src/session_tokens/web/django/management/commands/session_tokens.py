@@ -8,7 +8,8 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from .....errors import InvalidInput, StoreError
+from .....crypto.minting import SESSION_ID, is_id
+from .....errors import SessionTokensError
 from ....moving_in import moving_in_stored
 from ...devices import owner_of, sessions_of
 from ...engine import as_in_django, run
@@ -35,6 +36,12 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         """Do it, and say what was done."""
+        try:
+            self._do(options)
+        except SessionTokensError as error:
+            raise CommandError(str(error)) from error
+
+    def _do(self, options: dict[str, Any]) -> None:
         if options["act"] == "move-in":
             self.stdout.write(", ".join(f"{count} {what.replace('_', ' ')}" for what, count in _moved_in().items()))
             return
@@ -54,20 +61,25 @@ class Command(BaseCommand):
             return
         if not options["ids"] and options["user"] is None:
             raise CommandError("name sessions by their ids (ses_…), or give --user")
-        ended = sum(opened.blocking().destroy_session(id, reason="revoked") for id in options["ids"])
+        unknown = [id for id in options["ids"] if not opened.blocking().destroy_session(id, reason="revoked")]
+        ended = len(options["ids"]) - len(unknown)
         if options["user"] is not None:
             ended += opened.blocking().destroy_sessions(owner_of(_user(options["user"])), reason="revoked")
         self.stdout.write(f"{ended} ended")
+        if unknown:
+            raise CommandError(f"no living session: {', '.join(map(_shown, unknown))}")
+
+
+def _shown(id: str) -> str:
+    """Return what was given for an id, as long as it is one: what else it is may be a secret."""
+    return id if is_id(SESSION_ID, id) else "what is no id (ses_…)"
 
 
 def _moved_in() -> dict[str, int]:
     engine = peer()
     if engine is None:
         raise CommandError("nobody moves in: name the engine that you had as migrate_from in SESSION_TOKENS")
-    try:
-        return moving_in_stored(engine, run, encode=as_in_django)
-    except (InvalidInput, StoreError) as error:
-        raise CommandError(str(error)) from error
+    return moving_in_stored(engine, run, encode=as_in_django)
 
 
 def _user(name: str) -> Any:
