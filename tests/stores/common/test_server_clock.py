@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 
 import pytest
@@ -84,3 +85,13 @@ def test_it_is_raised_until_answers_say_otherwise() -> None:
         machine.answers()
 
     assert (raised, machine.ahead_ms) == (500, 0)
+
+
+def test_out_of_a_pickle_it_is_as_far_ahead_of_the_host_as_before() -> None:
+    """Its steady clock would count from another instant on another host."""
+    steady_ns = 5
+    clock = ServerClock(lambda: steady_ns)
+    clock.heard(2_000_000_000_000)
+    pickled = pickle.loads(pickle.dumps(clock))  # noqa: S301  # its own bytes
+
+    assert 0 <= pickled.now() - 2_000_000_000_000 < 60_000

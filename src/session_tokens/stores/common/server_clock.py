@@ -30,7 +30,8 @@ class ServerClock:
         self._until_ns = at_ns - _WINDOW_NS  # over for long: the first answer counts, whatever the host's clock says
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ServerClock, ()  # a steady clock counts from another instant on each host, and from each start of one
+        # A steady clock counts from another instant on each host, and from each start of one; the host's clock does not.
+        return _ahead_of_the_host, (self._steady_ns() + self._lead_ns - time.time_ns(),)
 
     def now(self) -> int:
         """Return the present instant on the server's clock in integer milliseconds, as well as it is known."""
@@ -53,3 +54,10 @@ class ServerClock:
     def raise_to(self, mark_ms: int) -> None:
         """Never answer less than ``mark_ms`` until answers of the next seconds say otherwise."""
         self._lead_ns = max(self._lead_ns, mark_ms * 1_000_000 - self._steady_ns())
+
+
+def _ahead_of_the_host(ahead_ns: int) -> ServerClock:
+    """Return the clock of a server that is so far ahead of the host's."""
+    clock = ServerClock()
+    clock._lead_ns = clock._recent_ns = clock._lead_ns + ahead_ns
+    return clock
