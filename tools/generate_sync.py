@@ -24,7 +24,7 @@ REPLACEMENTS = (
     (r"(\nfrom \.+contract\.store import) Store\n", r"\1 BlockingStore\n"),
     (r"\bStore\b(?!\.)(?=[ ,)=:]| =)", "BlockingStore"),
     (
-        r"await ((?:self\.)?store)\.(read|run|run_within|due|dump|close|insist_on_peppers|owner_entries|\w+_events)\(",
+        r"await ((?:self\.)?store)\.(read|run|run_within|due\w*|dump|close|insist_on_peppers|owner_entries|\w+_events)\(",
         r"\1.\2_now(",
     ),
     (r"await ((?:self\.)?store)\.(find_session|find_token)\(", r"\1.\2_now("),
@@ -66,7 +66,7 @@ STORES = {
 SHELL_REPLACEMENTS = (
     # Methods of a store that a ``BlockingStore`` has under a name of its own.
     (
-        r"\basync def (_attempted|read|look|run|due|close|check|dump|count|clear|find_\w+|\w+_events)\(self",
+        r"\basync def (_attempted|read|look|run|due\w*|close|check|dump|count|clear|find_\w+|\w+_events)\(self",
         r"def \1_now(self",
     ),
     (r"\b(async )?def commit\(self, commit:", "def commit_now(self, commit:"),

@@ -10,8 +10,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Awaitable
-from typing import Protocol
+from collections.abc import Awaitable, Callable
 
 from .contract.queries import DueRecord
 from .contract.transaction import Rule
@@ -96,31 +95,29 @@ class _Failures:
         self._in_a_row, self._is_told = 0, False
 
 
-class _Sweepable(Protocol):
-    def sweep(self, limit: int = BATCH) -> int: ...
-
-
-class _AsyncSweepable(Protocol):
-    def sweep(self, limit: int = BATCH) -> Awaitable[int]: ...
-
-
 class ThreadSweeper:
-    """Sweeps from a daemon thread until it is stopped or what it sweeps is gone."""
+    """Sweeps from a daemon thread until it is stopped or what it sweeps is gone.
 
-    def __init__(self, swept: _Sweepable, interval_s: float) -> None:
+    Args:
+        swept: what is swept.
+        sweep: sweeps it, so many records at the most; returns how many were cleaned.
+        interval_s: seconds between two runs.
+    """
+
+    def __init__(self, swept: object, sweep: Callable[..., int], interval_s: float) -> None:
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=_sweep_again_and_again,
-            args=(weakref.ref(swept), interval_s, self._stop),
+            args=(weakref.ref(swept), sweep, interval_s, self._stop),
             name="session-tokens sweeper",
             daemon=True,
         )
         self._thread.start()
 
     @classmethod
-    def start(cls, swept: _Sweepable, interval_s: float) -> ThreadSweeper:
+    def start(cls, swept: object, sweep: Callable[..., int], interval_s: float) -> ThreadSweeper:
         """Begin to sweep."""
-        return cls(swept, interval_s)
+        return cls(swept, sweep, interval_s)
 
     def stop(self) -> None:
         """Stop and wait for a run that is under way; calling it again does nothing."""
@@ -129,14 +126,16 @@ class ThreadSweeper:
             self._thread.join(timeout=5)
 
 
-def _sweep_again_and_again(reference: weakref.ref[_Sweepable], interval_s: float, stop: threading.Event) -> None:
+def _sweep_again_and_again(
+    reference: weakref.ref[object], sweep: Callable[..., int], interval_s: float, stop: threading.Event
+) -> None:
     wait_s, failures = interval_s, _Failures()
     while not stop.wait(wait_s):
         swept = reference()
         if swept is None:
             return
         try:
-            wait_s = _next_wait(swept.sweep(BATCH), wait_s, interval_s)
+            wait_s = _next_wait(sweep(swept, BATCH), wait_s, interval_s)
             failures.succeeded()
         except SessionTokensError as error:
             failures.failed(error)
@@ -145,26 +144,26 @@ def _sweep_again_and_again(reference: weakref.ref[_Sweepable], interval_s: float
 
 
 class TaskSweeper:
-    """Sweeps from a task of the running loop until it is stopped or what it sweeps is gone."""
+    """Sweeps from a task of the running loop until it is stopped or what it sweeps is gone; as ``ThreadSweeper``."""
 
-    def __init__(self, swept: _AsyncSweepable, interval_s: float) -> None:
+    def __init__(self, swept: object, sweep: Callable[..., Awaitable[int]], interval_s: float) -> None:
         import asyncio  # a program without an event loop never pays for it
 
         self._cancelled = asyncio.CancelledError
         self._task = asyncio.get_running_loop().create_task(
-            self._run(weakref.ref(swept), interval_s), name="session-tokens sweeper"
+            self._run(weakref.ref(swept), sweep, interval_s), name="session-tokens sweeper"
         )
 
     @classmethod
-    def start(cls, swept: _AsyncSweepable, interval_s: float) -> TaskSweeper | None:
+    def start(cls, swept: object, sweep: Callable[..., Awaitable[int]], interval_s: float) -> TaskSweeper | None:
         """Begin to sweep if an event loop runs; without one, answer ``None``: what is dead is dead unswept."""
         try:
-            return cls(swept, interval_s)
+            return cls(swept, sweep, interval_s)
         except RuntimeError:
             return None
 
     @staticmethod
-    async def _run(reference: weakref.ref[_AsyncSweepable], interval_s: float) -> None:
+    async def _run(reference: weakref.ref[object], sweep: Callable[..., Awaitable[int]], interval_s: float) -> None:
         from asyncio import sleep
 
         wait_s, failures = interval_s, _Failures()
@@ -174,7 +173,7 @@ class TaskSweeper:
             if swept is None:
                 return
             try:
-                wait_s = _next_wait(await swept.sweep(BATCH), wait_s, interval_s)
+                wait_s = _next_wait(await sweep(swept, BATCH), wait_s, interval_s)
                 failures.succeeded()
             except SessionTokensError as error:
                 failures.failed(error)

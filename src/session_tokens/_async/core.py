@@ -138,7 +138,7 @@ class AsyncCore:
             await store.close()
             raise
         if sweep:
-            tokens._sweeper = TaskSweeper(tokens, tokens._policy.sweep_interval_ms / 1000)
+            tokens._sweeper = TaskSweeper(tokens, cls._sweep, tokens._policy.sweep_interval_ms / 1000)
         return tokens
 
     async def close(self) -> None:
@@ -187,9 +187,12 @@ class AsyncCore:
         Nothing depends on it but space and the events of expiries: what is over is dead before it is swept. A record
         that cannot be read is passed over, logged once, and tried again after ``PASSED_OVER_S``.
         """
-        limit = inputs.limit_of(limit, RECORDS_LIMIT_MAX)
+        return await self._sweep(inputs.limit_of(limit, RECORDS_LIMIT_MAX), in_turn=False)
+
+    async def _sweep(self, limit: int, *, in_turn: bool = True) -> int:
+        """Sweep as the one in the background does, or at once whoever else is at it."""
         await self._know_settings()
-        cleaned = await swept(self.store, self._run, self._policy, self._passed_over, limit)
+        cleaned = await swept(self.store, self._run, self._policy, self._passed_over, limit, in_turn=in_turn)
         await self._tend_events()
         if self._audit is not None and self._audit.is_due(side_by_side=self.store.side_by_side, idle=True):
             await anchor_heads(self.store, self._audit)

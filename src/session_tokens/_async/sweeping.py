@@ -11,7 +11,9 @@ from ..settings import Policy
 from ..sweeper import SWEEP_RULES, PassedOver
 
 
-async def swept(store: Store, run: Callable[..., Any], policy: Policy, passed_over: PassedOver, limit: int) -> int:
+async def swept(
+    store: Store, run: Callable[..., Any], policy: Policy, passed_over: PassedOver, limit: int, *, in_turn: bool
+) -> int:
     """Clean up what is due, at most ``limit`` records; return how many were cleaned.
 
     Args:
@@ -20,12 +22,16 @@ async def swept(store: Store, run: Callable[..., Any], policy: Policy, passed_ov
         policy: given to the rules.
         passed_over: keys of what cannot be read, to which those met now are added; each is logged once.
         limit: records that can be read.
+        in_turn: whether what another process is sweeping may be left to that one. Who met what it cannot read takes
+            no turns: another process may be able to read it, and would wait for this one.
     """
     now, _ = await store.read([])
     cleaned, left = 0, limit
     while left:
         known = passed_over.present()
-        due = [key for key in await store.due(now, left + len(known)) if key not in known][:left]
+        most = left + len(known)
+        keys = await store.due_in_turn(now, most) if in_turn and not known else await store.due(now, most)
+        due = [key for key in keys if key not in known][:left]
         unreadable = 0
         for key in due:
             try:

@@ -111,7 +111,7 @@ class AsyncTablesCore:
         self._closed = False
         self._passed_over = PassedOver()
         self._sweeps = sweep
-        self._sweeper = TaskSweeper.start(self, 1.0) if sweep else None
+        self._sweeper = TaskSweeper.start(self, AsyncTablesCore._sweep, 1.0) if sweep else None
 
     @classmethod
     async def open(
@@ -182,12 +182,15 @@ class AsyncTablesCore:
 
     async def sweep(self, limit: int = 1000) -> int:
         """Clean up behind deadlines, at most ``limit`` records; return how many were cleaned."""
-        return await swept(self.store, self.store.run, self._policy, self._passed_over, limit)
+        return await self._sweep(limit, in_turn=False)
+
+    async def _sweep(self, limit: int, *, in_turn: bool = True) -> int:
+        return await swept(self.store, self.store.run, self._policy, self._passed_over, limit, in_turn=in_turn)
 
     def _begin_to_sweep(self) -> None:
         """Start the sweeper if the tables were made before an event loop ran."""
         if self._sweeper is None and self._sweeps:
-            self._sweeper = TaskSweeper.start(self, 1.0)
+            self._sweeper = TaskSweeper.start(self, AsyncTablesCore._sweep, 1.0)
 
     async def _clean_up_in_db(self) -> None:
         """Clean up at once behind sessions that just ended, for those who read the application's DB themselves."""
@@ -204,9 +207,7 @@ class AsyncTablesCore:
 
     async def _token_id(self, string: str) -> str:
         """Return the id under which a token of that string is, or would be, kept."""
-        if self._memory is not None and type(string) is str:
-            return string
-        return await self._id_of("token", string)
+        return string if self._memory is not None and type(string) is str else await self._id_of("token", string)
 
     async def _id_of(self, what: Literal["session", "token"], string: str) -> str:
         ids = self._ids(string)

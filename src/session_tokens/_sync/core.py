@@ -139,7 +139,7 @@ class SyncCore:
             store.close_now()
             raise
         if sweep:
-            tokens._sweeper = ThreadSweeper(tokens, tokens._policy.sweep_interval_ms / 1000)
+            tokens._sweeper = ThreadSweeper(tokens, cls._sweep, tokens._policy.sweep_interval_ms / 1000)
         return tokens
 
     def close(self) -> None:
@@ -188,9 +188,12 @@ class SyncCore:
         Nothing depends on it but space and the events of expiries: what is over is dead before it is swept. A record
         that cannot be read is passed over, logged once, and tried again after ``PASSED_OVER_S``.
         """
-        limit = inputs.limit_of(limit, RECORDS_LIMIT_MAX)
+        return self._sweep(inputs.limit_of(limit, RECORDS_LIMIT_MAX), in_turn=False)
+
+    def _sweep(self, limit: int, *, in_turn: bool = True) -> int:
+        """Sweep as the one in the background does, or at once whoever else is at it."""
         self._know_settings()
-        cleaned = swept(self.store, self._run, self._policy, self._passed_over, limit)
+        cleaned = swept(self.store, self._run, self._policy, self._passed_over, limit, in_turn=in_turn)
         self._tend_events()
         if self._audit is not None and self._audit.is_due(side_by_side=self.store.side_by_side, idle=True):
             anchor_heads(self.store, self._audit)

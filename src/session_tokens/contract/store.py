@@ -122,6 +122,10 @@ class Store(metaclass=ABCMeta):
     async def due(self, now: int, limit: int) -> Sequence[DueRecord]:
         """Return at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
 
+    async def due_in_turn(self, now: int, limit: int) -> Sequence[DueRecord]:
+        """As ``due``, for a sweeper in the background: a store may leave out what another process is sweeping."""
+        return await self.due(now, limit)
+
     async def ready(self) -> None:
         """Return if commands could be carried out now; asks the store something small.
 
@@ -292,6 +296,10 @@ class BlockingStore(Store):
     def due_now(self, now: int, limit: int) -> Sequence[DueRecord]:
         """As ``due``, at once."""
 
+    def due_in_turn_now(self, now: int, limit: int) -> Sequence[DueRecord]:
+        """As ``due_in_turn``, at once."""
+        return self.due_now(now, limit)
+
     def read_events_now(self, after: Place, limit: int) -> LogRead:
         """As ``read_events``, at once."""
         raise _no_events()
@@ -387,6 +395,10 @@ class BlockingStore(Store):
     async def due(self, now: int, limit: int) -> Sequence[DueRecord]:
         """Return what should be swept."""
         return self.due_now(now, limit)
+
+    async def due_in_turn(self, now: int, limit: int) -> Sequence[DueRecord]:
+        """Return what should be swept, but for what another process is sweeping."""
+        return self.due_in_turn_now(now, limit)
 
     async def read_events(self, after: Place, limit: int) -> LogRead:
         """Return events that stand after a place."""

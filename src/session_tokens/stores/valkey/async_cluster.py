@@ -323,6 +323,11 @@ class ClusterStore(OptimisticStore):
         await self._driven(self._core.sweeping())
         return await self._driven(self._core.due(now, limit))
 
+    async def due_in_turn(self, now: int, limit: int) -> Sequence[DueRecord]:
+        """As ``due``; nothing of a partition that another process is sweeping."""
+        await self._driven(self._core.sweeping())
+        return await self._driven(self._core.due(now, limit, in_turn=True))
+
     async def read_events(self, after: Place, limit: int) -> LogRead:
         """Return at most ``limit`` events that stand after a place; move what is new into the log first."""
         await self._behind.settle()

@@ -200,6 +200,10 @@ class ValkeyStore(CoalescingStore):
         """Return at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
         return self._core.keys(await self._ask_once(self._core.due_words(now, limit)))
 
+    async def due_in_turn(self, now: int, limit: int) -> Sequence[DueRecord]:
+        """As ``due``; nothing while another process is sweeping."""
+        return self._core.keys(await self._ask_once(self._core.due_words(now, limit, in_turn=True)))
+
     async def read_events(self, after: Place, limit: int) -> LogRead:
         """Return at most ``limit`` events that stand after a place, in one round trip."""
         codec = self._core.codec

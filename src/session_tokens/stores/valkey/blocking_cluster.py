@@ -320,6 +320,11 @@ class BlockingClusterStore(BlockingOptimisticStore):
         self._driven(self._core.sweeping())
         return self._driven(self._core.due(now, limit))
 
+    def due_in_turn_now(self, now: int, limit: int) -> Sequence[DueRecord]:
+        """As ``due``; nothing of a partition that another process is sweeping."""
+        self._driven(self._core.sweeping())
+        return self._driven(self._core.due(now, limit, in_turn=True))
+
     def read_events_now(self, after: Place, limit: int) -> LogRead:
         """Return at most ``limit`` events that stand after a place; move what is new into the log first."""
         self._behind.settle()

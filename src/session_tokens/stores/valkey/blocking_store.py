@@ -198,6 +198,10 @@ class BlockingValkeyStore(DirectStore):
         """Return at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
         return self._core.keys(self._ask_once(self._core.due_words(now, limit)))
 
+    def due_in_turn_now(self, now: int, limit: int) -> Sequence[DueRecord]:
+        """As ``due``; nothing while another process is sweeping."""
+        return self._core.keys(self._ask_once(self._core.due_words(now, limit, in_turn=True)))
+
     def read_events_now(self, after: Place, limit: int) -> LogRead:
         """Return at most ``limit`` events that stand after a place, in one round trip."""
         codec = self._core.codec

@@ -15,7 +15,7 @@ from ..common.retry import Full, RetryPolicy
 from ..common.server_clock import ServerClock
 from .cluster_map import JudgedElsewhere, Pending
 from .commit import InPlace, Writes, writes_of
-from .exchanges import Seen, ValkeyCore
+from .exchanges import DUE, Seen, ValkeyCore
 from .held import is_in_doubt, unheld
 from .joint import Call, Joint, Met, decider_of, met_in
 from .placed_chains import PlacedChain, PlacedChains, read_together, taken_in
@@ -377,22 +377,23 @@ class ClusterCore(ValkeyCore):
 
     # --- what is due ---
 
-    def due(self, now: int, limit: int) -> Rounds[list[DueRecord]]:
+    def due(self, now: int, limit: int, *, in_turn: bool = False) -> Rounds[list[DueRecord]]:
         """Return what should be swept, of each partition the longest due first."""
         share = min(limit, -(-limit // DUE_SHARES) + DUE_MORE)
-        some = yield from self._due_in(range(PARTITIONS), now, share)
+        some = yield from self._due_in(range(PARTITIONS), now, share, in_turn)
         full = [partition for partition, rows in some.items() if len(rows) >= share]
         if full and share < limit and sum(map(len, some.values())) < limit:
-            some.update((yield from self._due_in(full, now, limit)))
+            some.update((yield from self._due_in(full, now, limit, in_turn)))
         rows = [(at, partition, record) for partition, each in some.items() for at, record in enumerate(each)]
         rows.sort(key=lambda row: row[:2])
         return [record for _, _, record in rows[:limit]]
 
-    def _due_in(self, partitions: Sequence[int], now: int, limit: int) -> Rounds[dict[int, list[DueRecord]]]:
-        listings = (b"ls", b"ld", b"lt", b"lv", b"lu", b"lw")
-        function, words = b"session_tokens_due_v1", (b"%d" % now, b"%d" % limit, *listings)
+    def _due_in(
+        self, partitions: Sequence[int], now: int, limit: int, in_turn: bool
+    ) -> Rounds[dict[int, list[DueRecord]]]:
+        words = self.due_arguments(now, limit, in_turn)
         answers = yield [
-            Call(partition, [*_function(function, self.placement, partition), *words], writes=False)
+            Call(partition, [*_function(DUE, self.placement, partition), *words], writes=False)
             for partition in partitions
         ]
         for answer in answers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterable, Sequence
 
 from ...contract.batch import Batch
@@ -34,6 +35,11 @@ from .rows import Reply, ValkeyCodec
 from .schema import Address
 
 _KINDS = {"s": "session", "t": "token", "i": "idempotency"}
+DUE = b"session_tokens_due_v1"
+LISTINGS = (b"ls", b"ld", b"lt", b"lv", b"lu", b"lw")
+"""In which what is due stands too."""
+TURN_MS = b"2000"
+"""How long the turn of who sweeps lasts after each time that something was due: two runs of a sweeper."""
 WAIT_PARTS = 0.5
 """The part of a call's time that replicas may take."""
 
@@ -56,6 +62,7 @@ class ValkeyCore:
         self.retrying = Retrying(address.policy)
         self.replicas = address.replicas
         self.codec = ValkeyCodec(keyring, self.clock, prefix_of(address.namespace, space))
+        self._sweeper = os.urandom(8).hex().encode("ascii")
 
     def reading(self, queries: Sequence[Query]) -> ReadExchange:
         """Yield a packed command and whether the time is asked for, take reply and time, answer the records.
@@ -195,11 +202,19 @@ class ValkeyCore:
                 take_in(b"%d" % stamp)
         return [stamp != 0 for stamp in stamps]
 
-    def due_words(self, now: int, limit: int) -> list[bytes]:
+    def due_words(self, now: int, limit: int, *, in_turn: bool = False) -> list[bytes]:
         """Return the call for what is due."""
-        listings = (b"ls", b"ld", b"lt", b"lv", b"lu", b"lw")
-        key = self.codec.last_stamp_key
-        return [b"FCALL", b"session_tokens_due_v1", b"1", key, b"%d" % now, b"%d" % limit, *listings]
+        return [b"FCALL", DUE, b"1", self.codec.last_stamp_key, *self.due_arguments(now, limit, in_turn)]
+
+    def due_arguments(self, now: int, limit: int, in_turn: bool) -> list[bytes]:
+        """Return what the function is called with.
+
+        Args:
+            now: the instant, in milliseconds.
+            limit: how many at the most.
+            in_turn: whether to leave what is due to whoever else is sweeping, and to take the turn otherwise.
+        """
+        return [b"%d" % now, b"%d" % limit, self._sweeper if in_turn else b"", TURN_MS, *LISTINGS]
 
     @staticmethod
     def keys(reply: Reply) -> list[DueRecord]:

@@ -15,6 +15,7 @@ without a body that brings its session or token along, so a secret is followed t
     lg:tag                                       tokens with that tag
     lw  lw:tag                                   unassigned tokens by when they became so; those with that tag
     dus dut dui  n  m                            who is due when; the last stamp; what is recorded of peppers
+    sw                                           who is sweeping now
     ev  et                                       the log of events, a stream; up to where it was taken away
     ew  er                                       the log as it is being rewritten; by whom
     es  z:moved                                  events on their way to the log; up to where they were moved there

@@ -463,10 +463,12 @@ end
 
 -- Answer at most limit records that are due, each as its letter and id, longest due first; members without a record are
 -- taken out, of the listings named as well.
--- now limit, listing…
+-- A sweeper that is named takes turns: nothing is answered while another one has it; it is taken where something is due.
+-- now limit sweeper turn_ms, listing…
 local function due(keys, args)
   local prefix, now, limit = prefix_to_write(keys), args[1], tonumber(args[2])
-  local rows = {}
+  local rows, turn = {}, args[3] ~= '' and prefix .. 'sw'
+  if turn and (redis.call('GET', turn) or args[3]) ~= args[3] then return {} end
   for letter in string.gmatch('sti', '.') do
     local key, before, offset = prefix .. 'du' .. letter, #rows, 0
     while #rows - before < limit do
@@ -478,9 +480,7 @@ local function due(keys, args)
           rows[#rows + 1] = {tonumber(found[place + 1]), letter .. id}
         else
           redis.call('ZREM', key, id)
-          for listing = 3, #args do
-            redis.call('ZREM', prefix .. args[listing], id)
-          end
+          for listing = 5, #args do redis.call('ZREM', prefix .. args[listing], id) end
         end
       end
       if #found < 2 * limit then break end
@@ -489,6 +489,7 @@ local function due(keys, args)
   table.sort(rows, is_before)
   local answer = {}
   for place = 1, math.min(limit, #rows) do answer[place] = rows[place][2] end
+  if turn and #answer > 0 then redis.call('SET', turn, args[3], 'PX', args[4]) end
   return answer
 end
 
