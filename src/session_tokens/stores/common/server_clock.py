@@ -30,7 +30,7 @@ class ServerClock:
         self._until_ns = at_ns - _WINDOW_NS  # over for long: the first answer counts, whatever the host's clock says
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A steady clock counts from another instant on each host, and from each start of one; the host's clock does not.
+        # A steady clock counts from another instant on each host, and from each start of one; a wall clock does not.
         return _ahead_of_the_host, (self._steady_ns() + self._lead_ns - time.time_ns(),)
 
     def now(self) -> int:
