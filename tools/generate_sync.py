@@ -24,7 +24,7 @@ REPLACEMENTS = (
     (r"(\nfrom \.+contract\.store import) Store\n", r"\1 BlockingStore\n"),
     (r"\bStore\b(?!\.)(?=[ ,)=:]| =)", "BlockingStore"),
     (
-        r"await ((?:self\.)?store)\.(read|run|run_within|due\w*|dump|close|insist_on_peppers|owner_entries|\w+_events)\(",
+        r"await ((?:self\.)?store)\.(read|run\w*|due\w*|dump|close|insist_on_peppers|owner_entries|\w+_events)\(",
         r"\1.\2_now(",
     ),
     (r"await ((?:self\.)?store)\.(find_session|find_token)\(", r"\1.\2_now("),
