@@ -12,6 +12,7 @@ import stat
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,11 @@ from typing import NamedTuple
 from ..crypto.minting import Hmac, Keyring
 from ..errors import InvalidInput
 from ..rules.audit import CHAINS, Act, Audited, AuditKey, Head, anchor_mac, chains_in
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 log = logging.getLogger("session_tokens.audit")
 alerts = logging.getLogger("session_tokens.alerts")
@@ -29,6 +35,9 @@ ANCHOR_GAP_S = 1.0
 """How far apart anchors are at the least, where commands go on side by side."""
 ANCHOR_LATEST_S = 60.0
 """After what time entries are anchored, however few they are, where a sweeper runs."""
+
+BEGINNING = '{"at":'
+"""How each anchor begins."""
 
 NOBODY = Act()
 acting: ContextVar[Act] = ContextVar("session_tokens_acting", default=NOBODY)
@@ -218,12 +227,12 @@ class Audit:
         if self._anchor is None:
             return True
         try:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             descriptor = os.open(self._anchor, flags, 0o600)
             try:
                 _insist_it_is_a_file(descriptor)
-                os.write(descriptor, line)
-                os.fsync(descriptor)
+                if line:
+                    _add_line(descriptor, line)
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -233,6 +242,34 @@ class Audit:
             alerts.error("the anchor file %s cannot be written (%s); %s", self._anchor, error.strerror, remedy)
             return False
         return True
+
+
+def _add_line(descriptor: int, line: bytes) -> None:
+    """Add a whole line or nothing; half of one that a crash left is ended, so that nothing is written behind it."""
+    is_alone = _locked(descriptor)
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        line = b"\n" + line
+    try:
+        while line:
+            line = line[os.write(descriptor, line) :]
+        os.fsync(descriptor)
+    except OSError:
+        if is_alone:
+            with suppress(OSError):  # a file to which can be added only keeps the half; whoever reads passes it over
+                os.ftruncate(descriptor, size)
+        raise
+
+
+def _locked(descriptor: int) -> bool:
+    """Return whether no other process adds to the file until it is closed; nobody is waited for, who may be frozen."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _insist_it_is_a_file(descriptor: int) -> None:
@@ -255,6 +292,8 @@ def audit_keys(keyring: Keyring) -> dict[str, AuditKey]:
 def read_anchors(path: Path) -> list[Anchor]:
     """Return the anchors in an anchor file, in its order; whether they are signed is for ``verifying`` to judge.
 
+    A line that was broken off, by a full disk or a crash as it was written, is passed over and told in the log.
+
     Raises:
         InvalidInput: it cannot be read, or a line of it is no anchor.
     """
@@ -271,9 +310,18 @@ def read_anchors(path: Path) -> list[Anchor]:
     for number, line in enumerate(lines, 1):
         try:
             anchors.append(_anchor_of(line))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise InvalidInput(f"line {number} of the anchor file {path} is no anchor") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if not _is_broken_off(line, error):
+                raise InvalidInput(f"line {number} of the anchor file {path} is no anchor") from None
+            alerts.warning(
+                "line %d of the anchor file %s was broken off (a full disk, a crash) and is passed over", number, path
+            )
     return anchors
+
+
+def _is_broken_off(line: str, error: Exception) -> bool:
+    """Whether a line begins as an anchor does and is none to its end; taking it away whole would be noticed no more."""
+    return isinstance(error, json.JSONDecodeError) and bool(line) and line[: len(BEGINNING)] == BEGINNING[: len(line)]
 
 
 def _anchor_of(line: str) -> Anchor:
