@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from session_tokens.crypto.minting import SESSION_SECRET, new_secret
 from session_tokens.errors import StoreUnavailable
 from session_tokens.web.asgi import SessionMiddleware, middleware_of
 from session_tokens.web.flask import SessionTokensInterface
@@ -168,3 +169,42 @@ async def test_quart_answers_503_before_the_store_is_there(private_valkey: Calla
     assert (refused.status_code, refused.headers.get("Retry-After")) == (503, "2")
     assert "Set-Cookie" not in refused.headers
     assert kept.status_code == 200
+
+
+async def test_the_store_is_closed_before_the_server_hears_that_all_is_over() -> None:
+    app = Starlette()
+    app.add_middleware(SessionMiddleware, store="memory://")
+    kept_by = middleware_of(app)
+    assert kept_by is not None
+    asked, is_open = iter(("startup", "shutdown")), {}
+
+    async def receive() -> Any:
+        return {"type": f"lifespan.{next(asked)}"}
+
+    async def send(message: Any) -> None:
+        is_open[message["type"]] = kept_by.store.at_hand() is not None
+
+    await app({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)
+
+    assert is_open == {"lifespan.startup.complete": True, "lifespan.shutdown.complete": False}
+
+
+@pytest.mark.parametrize("extensions", [{"websocket.http.response": {}}, None])
+async def test_the_handshake_of_a_socket_is_answered_503_where_the_server_lets_it(
+    private_valkey: Callable[..., ValkeyServer], extensions: Any
+) -> None:
+    server, sent = private_valkey(), []
+    server.kill()
+    app: Any = SessionMiddleware(Starlette(), server.url, pepper=PEPPER)
+    headers = [(b"cookie", b"session=" + new_secret(SESSION_SECRET).encode())]
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app({"type": "websocket", "headers": headers, "extensions": extensions}, None, send)
+
+    if extensions is None:
+        assert [(each["type"], each["code"]) for each in sent] == [("websocket.close", 1013)]
+    else:
+        assert [each["type"] for each in sent] == [f"websocket.http.response.{part}" for part in ("start", "body")]
+        assert (sent[0]["status"], b"retry-after" in dict(sent[0]["headers"])) == (503, True)

@@ -44,6 +44,8 @@ SESSION = "session_tokens.session"
 """Where the scope holds the middleware's own session, whatever others put at ``session``."""
 TRY_AGAIN_LATER = 1013
 """The code of a WebSocket that is closed because the store cannot be read (RFC 6455, IANA's registry)."""
+DENIAL = "websocket.http.response"
+"""The extension of ASGI by which the handshake of a WebSocket is answered."""
 
 
 class WebSocket(Protocol):
@@ -143,7 +145,7 @@ class KeptSessions:
         response = Response(self.keeping, scope, send)
         secret = response.secret()
         if secret is not None and response.incoming.is_forged:
-            await _refuse(scope, send, 403, FORGED)
+            await refuse(scope, send, 403, FORGED)
             return
         try:
             if secret is None and not self.keeping.peers:
@@ -161,7 +163,7 @@ class KeptSessions:
                 session = await drive_async(tokens, steps)
         except (StoreUnavailable, StoreBusy) as error:
             log.warning("a request is answered 503, for its session cannot be read: %s", error)
-            await _refuse(scope, send, 503, UNREADABLE)
+            await refuse(scope, send, 503, UNREADABLE)
             return
         scope["session"] = scope[SESSION] = response.session = session
         if kind == "websocket":
@@ -193,8 +195,13 @@ class KeptSessions:
                     log.warning("the store of the sessions is not there yet: %s", error)
             return message
 
+        async def sent(message: Message) -> None:
+            if message["type"].startswith("lifespan.shutdown."):  # servers wait for nothing that comes after it
+                await self.store.close()
+            await send(message)
+
         try:
-            await self.app(scope, received, send)
+            await self.app(scope, received, sent)
         finally:
             await self.store.close()
 
@@ -388,15 +395,20 @@ async def _nothing() -> None:
     """Send nothing: another answer has taken the place of the application's."""
 
 
-async def _refuse(scope: Scope, send: Send, status: int, text: str) -> None:
-    """Send the 503 for a request whose session cannot be read; the cookie stays as it is."""
-    if scope["type"] == "websocket":
+async def refuse(scope: Scope, send: Send, status: int, text: str) -> None:
+    """Answer a request that the application is not asked for; the cookie stays as it is.
+
+    A WebSocket whose server lets its handshake be answered gets the same answer: closed, it would be a 403.
+    """
+    if scope["type"] == "http":
+        await _answer(send, status, text)
+    elif DENIAL in (scope.get("extensions") or {}):
+        await _answer(send, status, text, kind=DENIAL)
+    else:
         await send({"type": "websocket.close", "code": TRY_AGAIN_LATER if status == 503 else 1008})
-        return
-    await _answer(send, status, text)
 
 
-async def _answer(send: Send, status: int, text: str) -> None:
+async def _answer(send: Send, status: int, text: str, *, kind: str = "http.response") -> None:
     body = text.encode()
-    await send({"type": "http.response.start", "status": status, "headers": headers_of_answer(status, body)})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": f"{kind}.start", "status": status, "headers": headers_of_answer(status, body)})
+    await send({"type": f"{kind}.body", "body": body})

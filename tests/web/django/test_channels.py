@@ -157,9 +157,10 @@ async def test_a_store_that_is_away_lets_no_socket_in_and_logs_nobody_out(
         with override_settings(**project), serving(application(), is_asgi=True) as url:
             here = await asyncio.to_thread(logged_in)
             await asyncio.to_thread(server.kill)
-            with pytest.raises(InvalidStatus):
+            with pytest.raises(InvalidStatus) as refused:
                 async with socket_of(here, f"{url.replace('http', 'ws')}/ws"):
                     pass
+            assert refused.value.response.status_code == 503
             await asyncio.to_thread(server.start)
             for _ in range(200):  # connections are tried again after a while
                 try:

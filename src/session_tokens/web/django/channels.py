@@ -22,7 +22,9 @@ from django.db import close_old_connections
 
 from ...crypto.minting import is_session_secret
 from ...errors import StoreError
+from ..asgi import refuse
 from ..cookies import cookie_named, cookies_of
+from ..keeping import UNREADABLE
 from ..sockets import EndingSocket, Receive, Send
 from .checks import MIDDLEWARE
 from .devices import is_of_password
@@ -34,9 +36,6 @@ Scope = dict[str, Any]
 App = Callable[[Scope, Receive, Send], Awaitable[Any]]
 
 log = logging.getLogger("session_tokens.web.django")
-
-TRY_AGAIN_LATER = 1013
-"""The code of a WebSocket that is closed because the store cannot be read (RFC 6455, IANA's registry)."""
 
 
 class AuthMiddlewareStack:
@@ -61,7 +60,7 @@ class AuthMiddlewareStack:
             ends = await opened.ends()
         except StoreError as error:
             log.error("sessions cannot be read: %s", error)
-            await _refuse(scope, send)
+            await refuse(scope, send, 503, UNREADABLE)
             return None
         user = await sync_to_async(_user_of)(session)
         scope = {**scope, "cookies": cookies_of(headers), "session": session, "user": user}
@@ -99,12 +98,3 @@ def _user_of(session: SessionStore) -> Any:
     if user is None or (known is None and hasattr(user, "get_session_auth_hash")):
         return AnonymousUser()
     return user if is_of_password(str(known), user) else AnonymousUser()
-
-
-async def _refuse(scope: Scope, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": TRY_AGAIN_LATER})
-        return
-    headers = [(b"content-length", b"0"), (b"retry-after", b"2"), (b"cache-control", b"no-store")]
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body"})
