@@ -69,7 +69,9 @@ ASGI = (
     HEAD
     + """
 import httpx
+import httpx2
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
@@ -78,8 +80,12 @@ from session_tokens.web.asgi import SessionMiddleware
 async def me(request):
     return JSONResponse({"owner": request.session.owner, "fields": dict(request.session)})
 
+async def log_in(request):
+    request.session.login(request.query_params["owner"])
+    return await me(request)
+
 def made():
-    app = Starlette(routes=[Route("/me", me)])
+    app = Starlette(routes=[Route("/me", me), Route("/log-in", log_in)])
     app.add_middleware(SessionMiddleware, store="sqlite:///never-made.db")
     return app
 
@@ -95,6 +101,21 @@ def test_who_is_logged_in(logged_in, session_clock, base_url):
 @pytest.mark.asyncio
 async def test_who_is_logged_in_on_a_loop(logged_in):
     async with httpx.AsyncClient(transport=httpx.ASGITransport(made()), base_url="http://shop.example") as client:
+        logged_in(client, "alice")
+        assert (await client.get("/me")).json()["owner"] == "alice"
+
+@pytest.mark.parametrize("base_url", ["http://shop", "https://shop.example:8443"])
+def test_the_cookie_takes_the_place_of_those_of_the_application(logged_in, base_url):
+    client = TestClient(CORSMiddleware(made()), base_url=base_url)
+    for owner in ("alice", "bob"):
+        logged_in(client, owner)
+        assert client.get("/me").json()["owner"] == owner
+        assert client.get("/log-in?owner=carol").json()["owner"] == "carol"
+        assert client.get("/me").json()["owner"] == "carol"
+
+@pytest.mark.asyncio
+async def test_by_httpx2(logged_in):
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(made()), base_url="http://shop") as client:
         logged_in(client, "alice")
         assert (await client.get("/me")).json()["owner"] == "alice"
 
@@ -200,9 +221,10 @@ async def test_an_application_that_keeps_the_owner_in_a_field(logged_in):
     assert logged_in(client, 7).owner == "user:7"
     assert await (await client.get("/me")).get_json() == {"owner": "user:7", "fields": {"user_id": 7}}
 
+@pytest.mark.parametrize("base_url", ["http://shop.example", "https://shop.example"])
 @pytest.mark.asyncio
-async def test_by_httpx(logged_in):
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(made()), base_url="http://shop.example") as client:
+async def test_by_httpx(logged_in, base_url):
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(made()), base_url=base_url) as client:
         logged_in(client, "alice")
         assert (await client.get("/me")).json()["owner"] == "alice"
 
@@ -314,7 +336,7 @@ def test_an_application_without_our_sessions_is_refused(logged_in):
 )
 
 PROGRAMS = {
-    "flask": (FLASK, 4), "asgi": (ASGI, 5), "django": (DJANGO, 2), "quart": (QUART, 4), "litestar": (LITESTAR, 5),
+    "flask": (FLASK, 4), "asgi": (ASGI, 8), "django": (DJANGO, 2), "quart": (QUART, 5), "litestar": (LITESTAR, 5),
     "aiohttp": (AIOHTTP, 2), "wsgi": (WSGI, 4),
 }  # fmt: skip
 """Name → a test module, and how many of its tests pass."""

@@ -84,7 +84,7 @@ def _in_quart(client: Any, login: Login) -> Session:
     return session
 
 
-def _logged_in_to_quart(app: Any, login: Login) -> tuple[Session, str, str]:
+def _logged_in_to_quart(app: Any, login: Login, *, is_https: bool = False) -> tuple[Session, str, str]:
     """Log in to an application of Quart; return the session, and the name and the value of its cookie."""
     interface = app.session_interface
     if not hasattr(interface, "store_of"):
@@ -97,7 +97,7 @@ def _logged_in_to_quart(app: Any, login: Login) -> tuple[Session, str, str]:
     owner = interface.owner_named(login.owner)
     login = login._replace(owner=owner, data={field: encode(value) for field, value in data.items()})
     session, secret = login.opened()
-    return session, interface.cookie_name(app, None), secret
+    return session, interface.name_of_cookie(app, is_secure=is_https or interface.get_cookie_secure(app)), secret
 
 
 def _in_httpx(client: Any, login: Login) -> Session:
@@ -105,12 +105,18 @@ def _in_httpx(client: Any, login: Login) -> Session:
     app: Any = getattr(client, "app", None) or getattr(client._transport, "app", None)
     is_https = client.base_url.scheme == "https"
     if type(app).__module__.partition(".")[0] == "quart":
-        session, name, secret = _logged_in_to_quart(app, login)
+        session, name, secret = _logged_in_to_quart(app, login, is_https=is_https)
+        interface = app.session_interface
+        domain = interface.get_cookie_domain(app)
+        header = f"{name}={secret}; path={interface.get_cookie_path(app)}" + (f"; domain={domain}" if domain else "")
     else:
         keeping = _keeping_of(app, login)
         session, secret = login.opened()
-        name = keeping.cookie.name(is_https=is_https)
-    client.cookies.set(name, secret)
+        header = keeping.cookie.set(secret, is_https=is_https).replace("; secure", "")
+    # As from a response, so that those of the application take its place.
+    package = import_module(type(client.cookies).__module__.partition(".")[0])
+    asked = package.Request("GET", client.base_url)
+    client.cookies.extract_cookies(package.Response(200, headers={"set-cookie": header}, request=asked))
     return session
 
 
@@ -198,7 +204,11 @@ WAYS: tuple[tuple[set[str], Way], ...] = (
     ({"quart.QuartClient"}, _in_quart),
     ({"aiohttp.TestClient"}, _in_aiohttp),
     ({"werkzeug.Client"}, _in_werkzeug),
-    ({"starlette.TestClient", "litestar.TestClient", "httpx.Client", "httpx.AsyncClient"}, _in_httpx),
+    (
+        {"starlette.TestClient", "litestar.TestClient"}
+        | {f"{package}.{kind}" for package in ("httpx", "httpx2") for kind in ("Client", "AsyncClient")},
+        _in_httpx,
+    ),
     ({"django.Client", "django.AsyncClient"}, _in_django),
 )
 """What classes of clients are called, with the first part of their modules, and how each is logged in."""

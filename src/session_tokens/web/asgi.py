@@ -293,11 +293,14 @@ def middleware_of(app: Any) -> KeptSessions | None:
     Args:
         app: an ASGI application whose layers hold the next one as ``app``, as Starlette's do.
     """
-    if hasattr(app, "build_middleware_stack") and app.middleware_stack is None:
-        app.middleware_stack = app.build_middleware_stack()
-    layer = getattr(app, "middleware_stack", app)
+    layer = app
     while layer is not None and not isinstance(layer, KeptSessions):
-        layer = getattr(layer, "app", None)
+        if hasattr(layer, "build_middleware_stack"):
+            if layer.middleware_stack is None:
+                layer.middleware_stack = layer.build_middleware_stack()
+            layer = layer.middleware_stack
+        else:
+            layer = getattr(layer, "app", None)
     return layer
 
 
@@ -396,7 +399,7 @@ async def _nothing() -> None:
 
 
 async def refuse(scope: Scope, send: Send, status: int, text: str) -> None:
-    """Answer a request that the application is not asked for; the cookie stays as it is.
+    """Send an answer for a request that the application never sees; the cookie stays as it is.
 
     A WebSocket whose server lets its handshake be answered gets the same answer: closed, it would be a 403.
     """

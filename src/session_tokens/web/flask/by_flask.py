@@ -148,8 +148,12 @@ class SessionsByFlask:
 
     def cookie_name(self, app: Any, request: Any) -> str:
         """Return the name of the cookie: on https with ``__Host-``, or ``__Secure-`` where path or domain forbid it."""
+        return self.name_of_cookie(app, is_secure=self._is_secure(app, request))
+
+    def name_of_cookie(self, app: Any, *, is_secure: bool) -> str:
+        """Return the name of the cookie on https, or on http."""
         name = self.get_cookie_name(app)
-        if name.startswith("__") or not self._is_secure(app, request):
+        if name.startswith("__") or not is_secure:
             return name
         is_of_host = self.get_cookie_path(app) == "/" and not self.get_cookie_domain(app)
         return f"__Host-{name}" if is_of_host else f"__Secure-{name}"
