@@ -19,10 +19,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from session_tokens import InvalidInput
-from session_tokens.service.checks import check_address
+from session_tokens.service.checks import check_address, check_hosts
 from session_tokens.service.serve import serve
 from session_tokens.web.addresses import proxies_of
 from tests.helpers.running_service import RunningService, received, status_of
+from tests.helpers.servers.certificates import Authority
 from tests.helpers.service_world import World
 
 PUBLIC = ["0.0.0.0", "::", "192.0.2.1", "tokens.example", "", "127.0.0.1.evil.test"]
@@ -57,6 +58,47 @@ def test_a_tls_key_needs_its_certificate() -> None:
         serve("memory://", tls_key="key.pem")
 
 
+def test_hosts_that_may_be_named() -> None:
+    check_hosts(
+        ["tokens.example", "127.0.0.1", "[::1]", "localhost"], ["app.internal", "10.0.0.1:80", "[::1]:8443", "::1"]
+    )
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("certificate", "key", "said"),
+    [
+        ("own", None, "a chain of certificates and its key"),
+        ("nonsense", "own", "a chain of certificates and its key"),
+        ("own", "another", "is not that of the certificate"),
+        ("own", "locked", "under a passphrase"),
+        ("both", None, "under a passphrase"),
+    ],
+)
+def test_tls_files_that_are_no_good_are_bad_input_and_nobody_is_asked(
+    tmp_path: Path, certificate: str, key: str | None, said: str
+) -> None:
+    """A service manager would start what ends otherwise again and again, and a reload would wait for who types."""
+    own, another = (Authority(tmp_path, name).issue("localhost") for name in ("first", "second"))
+    locked, both, nonsense = tmp_path / "locked", tmp_path / "both", tmp_path / "nonsense"
+    private = serialization.load_pem_private_key(own.key.read_bytes(), None)
+    form = serialization.BestAvailableEncryption(b"secret")
+    locked.write_bytes(private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, form))
+    both.write_bytes(own.certificate.read_bytes() + locked.read_bytes())
+    nonsense.write_text("no PEM")
+    certificates = {"own": own.certificate, "both": both, "nonsense": nonsense}
+    keys = {"own": own.key, "another": another.key, "locked": locked}
+    named = ["--tls-certificate", str(certificates[certificate])]
+    named += [] if key is None else ["--tls-key", str(keys[key])]
+    done = subprocess.run(
+        [sys.executable, "-m", "session_tokens.cli.main", "serve", "--store", "memory://", "--port", "0", *named],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60,
+    )  # fmt: skip
+
+    assert done.returncode == 2
+    assert said in done.stderr and "Enter" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
@@ -68,6 +110,13 @@ def test_a_tls_key_needs_its_certificate() -> None:
         ("public_url", "tokens.example"),
         ("public_url", "https://tokens.example/"),
         ("tls_certificate", "/nowhere/certificate.pem"),
+        ("allowed_hosts", ["https://tokens.example"]),
+        ("allowed_hosts", ["tokens.example:8443"]),
+        ("allowed_hosts", ["::1"]),
+        ("allowed_hosts", [""]),
+        ("webhook_allow", ["https://app.internal"]),
+        ("webhook_allow", ["app.internal/hooks"]),
+        ("webhook_allow", [""]),
     ],
 )
 def test_options_that_can_never_be_right_are_refused(option: str, value: str) -> None:

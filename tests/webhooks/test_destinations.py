@@ -72,5 +72,7 @@ async def test_a_host_that_is_allowed_may_be_inside_and_without_tls() -> None:
         assert (await destination_of("http://localHOST:9000/x", allowed)).host == "localhost", (
             "case tells no hosts apart"
         )
+    for allowed in (["[::1]"], ["[::1]:9000"], ["::1"]):
+        assert (await destination_of("http://[::1]:9000/x", allowed)).address == "::1", "as it stands in URLs"
     with pytest.raises(Forbidden):
         await destination_of("http://127.0.0.1:9001/x", ["127.0.0.1:9000"])

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
+import ssl
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InvalidInput
 from .service_manager import Sockets
 from .unix_listener import PREFIX, path_of
 
+StrPath = str | os.PathLike[str]
+
 LOOPBACK = "127.0.0.1"
 LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain"})
 COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?")
+
+HOST_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
+HOST_AND_PORT = re.compile(rf"({HOST_NAME.pattern}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)(:[0-9]{{1,5}})?")
 
 
 def is_loopback(host: str) -> bool:
@@ -71,13 +79,68 @@ def check_tls(certificate: str | Path | None, key: str | Path | None) -> None:
     """Accept the files to speak TLS with.
 
     Raises:
-        InvalidInput: a key without its certificate, or a file that is not there.
+        InvalidInput: a key without its certificate, or files that are not there or no good.
     """
-    if key is not None and certificate is None:
-        raise InvalidInput("a TLS key without its certificate; give both")
+    if certificate is None:
+        if key is not None:
+            raise InvalidInput("a TLS key without its certificate; give both")
+        return
     for file in (certificate, key):
         if file is not None and not Path(file).is_file():
             raise InvalidInput(f"the TLS file {file} is not there; name a PEM file")
+    try:
+        load_tls(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key)
+    except OSError as error:
+        raise InvalidInput(f"the TLS files cannot be used: {error}") from None
+
+
+def load_tls(context: ssl.SSLContext, certificate: StrPath, key: StrPath | None) -> None:
+    """Have a context speak with this pair; nobody is asked for a passphrase.
+
+    Raises:
+        OSError: it is no good; the message says why, where OpenSSL does not.
+    """
+    asked: list[str] = []
+
+    def passphrase() -> str:
+        asked.append(PASSPHRASE)
+        return ""
+
+    try:
+        context.load_cert_chain(certificate, key, password=passphrase)
+    except OSError as error:
+        said = asked[0] if asked else _TLS_ERRORS.get(getattr(error, "reason", None) or "")
+        if said is None:
+            held_by = "the certificate's file" if key is None else "one of the files"
+            said = f"{held_by} does not hold what it should, a chain of certificates and its key in PEM ({error})"
+        raise OSError(said) from None
+
+
+PASSPHRASE = (
+    "the key is under a passphrase, and nobody can be asked for it; write it out without one, for its owner alone: "
+    "openssl pkey -in KEY -out NEW"
+)
+_TLS_ERRORS = {
+    "KEY_VALUES_MISMATCH": "the key is not that of the certificate; give the two that belong together",
+    "EE_KEY_TOO_SMALL": "the key is too short; make one of 2048 bits (RSA) or 256 (EC) at least",
+    "CA_MD_TOO_WEAK": "the certificate is signed with a digest that is too weak; have it signed with SHA-256",
+}
+
+
+def check_hosts(allowed_hosts: Sequence[str], webhook_allow: Sequence[str]) -> None:
+    """Accept the hosts that are answered, and those to which webhooks may lead.
+
+    Raises:
+        InvalidInput: one that no request and no webhook could ever name.
+    """
+    if not all(map(HOST_NAME.fullmatch, allowed_hosts)):
+        raise InvalidInput(
+            "an allowed host is a name or an address without scheme and port, such as tokens.example or [::1]"
+        )
+    if not all(map(HOST_AND_PORT.fullmatch, webhook_allow)):
+        raise InvalidInput(
+            "where webhooks may lead is a host with or without a port, such as app.internal:8443 or [::1]:8443"
+        )
 
 
 def check_names(session_cookie: str, public_url: str | None) -> None:

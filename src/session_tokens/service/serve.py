@@ -25,7 +25,7 @@ from ..settings import Duration, Settings
 from ..web.addresses import proxies_of
 from ..webhooks.background import webhooks_sent
 from .app import Options, Service
-from .checks import LOOPBACK, check_names, check_places, check_ports, check_tls
+from .checks import LOOPBACK, check_hosts, check_names, check_places, check_ports, check_tls
 from .connections import CONNECTIONS_MAX, CONSOLE_CONNECTIONS_MAX, Connections, allowed_connections
 from .console.app import Console
 from .crew import Alone, share_of
@@ -106,6 +106,7 @@ def serve(
     is_reached = check_places(given, host, console_host, tls=tls_certificate is not None, behind_proxy=behind_proxy)
     check_tls(tls_certificate, tls_key)
     check_names(session_cookie, public_url)
+    check_hosts(allowed_hosts, webhook_allow)
     options = Options(
         session_cookie=session_cookie,
         identity=Identity.told_in(owner_header, identity_headers),

@@ -15,6 +15,7 @@ from typing import Final, cast
 import uvicorn
 
 from .accepting import Door
+from .checks import load_tls
 from .connections import Connections, Place
 from .protocol import StrictHTTP
 from .service_manager import ServiceManager
@@ -136,7 +137,7 @@ class Server(uvicorn.Server):
                 if isinstance(config.ssl, ssl.SSLContext) and config.ssl_certfile is not None:
                     # A pair that does not fit would leave a context without any: it is tried on another one first.
                     for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), config.ssl):
-                        context.load_cert_chain(config.ssl_certfile, config.ssl_keyfile, password="")
+                        load_tls(context, config.ssl_certfile, config.ssl_keyfile)
         except OSError as error:
             log.error("the TLS files are no good, the earlier ones stay: %s", error, extra={"event": "not_reloaded"})
         else:

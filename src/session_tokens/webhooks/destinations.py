@@ -75,7 +75,8 @@ async def destination_of(url: str, allowed: Collection[str] = (), threads: Execu
 
     Args:
         url: of the webhook.
-        allowed: hosts, each with or without ``:port``, that may be reached by http, and where they are not public.
+        allowed: hosts, each with or without ``:port`` (an address of IPv6 in brackets, as in a URL), that may be
+            reached by http, and where they are not public.
         threads: where the name is looked up; those of the loop if not given.
 
     Raises:
@@ -85,7 +86,8 @@ async def destination_of(url: str, allowed: Collection[str] = (), threads: Execu
     parts = urlsplit(url)
     host, scheme = parts.hostname or "", parts.scheme
     port = parts.port or (443 if scheme == "https" else 80)
-    is_allowed = not {host, f"{host}:{port}"}.isdisjoint(each.lower() for each in allowed)
+    shown = f"[{host}]" if ":" in host else host
+    is_allowed = not {host, shown, f"{host}:{port}", f"{shown}:{port}"}.isdisjoint(each.lower() for each in allowed)
     if scheme != "https" and not is_allowed:
         raise Forbidden("only https is sent to")
     find = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
