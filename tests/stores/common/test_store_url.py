@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from session_tokens import InvalidInput, SessionTokens
+from session_tokens import InvalidInput, SessionTokens, TokenTables
 from session_tokens.rules.moving import setting_moved
 from session_tokens.stores.connect import check_store, copy_mark_of, copy_store, fix_store_clock, open_store_now
 from session_tokens.stores.postgres.address import address_of
@@ -227,3 +227,29 @@ def test_the_first_living_one_of_several_postgres_hosts_is_used(postgres_url: st
     with SessionTokens.open(url, pepper=PEPPER, sweep=False) as tokens:
         issued = tokens.open_session("alice")
         assert tokens.verify_session(issued.secret) is not None
+
+
+@pytest.mark.parametrize("server", ["postgres_url", "mariadb_url"])
+def test_no_name_space_is_that_of_the_tables_of_another(request: pytest.FixtureRequest, server: str) -> None:
+    """``SessionTokens`` would see what they keep: it lies under the same name with this end."""
+    url = request.getfixturevalue(server) + "?namespace=shop"
+    with TokenTables.open(url, pepper=PEPPER, sweep=False) as tables:
+        tables.add_session("session", "ann")
+        with pytest.raises(InvalidInput, match="does not end with _tt"):
+            SessionTokens.open(url + "_tt", pepper=PEPPER, sweep=False)
+
+
+@pytest.mark.parametrize(("server", "most"), [("postgres_url", 40), ("mariadb_url", 39)])
+def test_the_longest_name_space_has_tables_beside_it(request: pytest.FixtureRequest, server: str, most: int) -> None:
+    url = request.getfixturevalue(server) + "?namespace=" + "n" * most
+    with pytest.raises(InvalidInput, match=f"1 to {most} lower-case letters"):
+        SessionTokens.open(url + "n", pepper=PEPPER)
+    with (
+        SessionTokens.open(url, pepper=PEPPER, sweep=False) as tokens,
+        TokenTables.open(url, pepper=PEPPER, sweep=False) as tables,
+    ):
+        tables.add_session("session", "ann")
+        tokens.open_session("bob")
+
+        assert ("session", "") == (tables.session_from_owner("ann"), tables.session_from_owner("bob"))
+        assert ["bob"] == [session.owner for session in tokens.list_sessions()]

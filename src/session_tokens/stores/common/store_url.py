@@ -31,6 +31,10 @@ KNOWN = (
 )
 ESCAPES = "write % as %25, ? as %3F, # as %23, and in user or password / as %2F and @ as %40"
 
+TABLES_END = "_tt"
+"""How the name spaces end in which ``TokenTables`` of SQL servers lie."""
+
+_NAME_SPACE = re.compile(r"[a-z_][a-z0-9_]*")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,30}")
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]*\]|[^\[\]:@]*)(?::([0-9]{0,6}))?", re.ASCII)
@@ -233,3 +237,21 @@ def _refuse_misplaced_of_valkey(url: StoreURL) -> None:
         )
     elif url.path and not (url.path.isascii() and url.path.isdigit()):
         raise InvalidInput("the path of a Valkey store's URL is the number of its database, such as /0")
+
+
+def name_space_in_sql(namespace: str, space: str, most: int) -> str:
+    """Return what the tables of a name space are told apart by: a schema, or how their names begin.
+
+    Args:
+        namespace: as the URL says.
+        space: a name space beside it; empty for itself.
+        most: letters that it may have, so that there is room for the one beside it.
+
+    Raises:
+        InvalidInput: it can be none, or is that of another name space's ``TokenTables``.
+    """
+    if len(namespace) > most or not _NAME_SPACE.fullmatch(namespace):
+        raise InvalidInput(f"namespace is 1 to {most} lower-case letters, digits and '_', no digit first")
+    if namespace.endswith(TABLES_END):
+        raise InvalidInput(f"namespace does not end with {TABLES_END}: so ends where the TokenTables of another lie")
+    return f"{namespace}_{space}" if space else namespace

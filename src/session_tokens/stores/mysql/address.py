@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 from dataclasses import dataclass, field
 
 from ...errors import InvalidInput
-from ..common.store_url import store_url_of
+from ..common.store_url import name_space_in_sql, store_url_of
 
 DEFAULT_NAMESPACE = "session_tokens"
-_NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,39}")
+NAMESPACE_MAX = 39
+"""Names of indexes have 64 letters at most, and begin with it."""
 _OPTIONS = frozenset({"namespace", "timeout", "pool_size", "socket", "ssl_mode", "ssl_ca", "ssl_cert", "ssl_key"})
 _MODES = ("disabled", "required", "verify_ca", "verify_identity")
 
@@ -68,9 +68,7 @@ def address_of(url: str, space: str = "") -> Address:
         raise InvalidInput("the URL of a store in MariaDB or MySQL begins with mysql:// or mariadb://")
     named.known_options(_OPTIONS)
     options = named.options
-    namespace = options.get("namespace", DEFAULT_NAMESPACE) + (f"_{space}" if space else "")
-    if not _NAMESPACE.fullmatch(namespace):
-        raise InvalidInput("namespace is 1 to 40 lower-case letters, digits and '_', no digit first")
+    namespace = name_space_in_sql(options.get("namespace", DEFAULT_NAMESPACE), space, NAMESPACE_MAX)
     if not named.path or "/" in named.path:
         raise InvalidInput("the URL of a store in MariaDB or MySQL names a database: mysql://user@host:port/database")
     return Address(

@@ -10,10 +10,10 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq import Conninfo
 
 from ...errors import InvalidInput
-from ..common.store_url import StoreURL, store_url_of
+from ..common.store_url import StoreURL, name_space_in_sql, store_url_of
 
 DEFAULT_NAMESPACE = "session_tokens"
-_NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,39}")
+NAMESPACE_MAX = 40
 _SWITCH = {"on": True, "off": False}
 _DEFAULTS = {
     "namespace": DEFAULT_NAMESPACE, "timeout": "", "pool_size": "", "prepared": "on", "durability": "server",
@@ -92,9 +92,9 @@ def address_of(url: str, space: str = "") -> Address:
     theirs = {name.keyword.decode("ascii") for name in Conninfo.get_defaults()} | {"ssl"}
     named.known_options(frozenset(theirs | set(ours)))
     ours.update((name, value) for name, value in named.options.items() if name in ours)
-    namespace = f"{ours['namespace']}_{space}" if space else ours["namespace"]
-    if not _NAMESPACE.fullmatch(namespace) or namespace.startswith("pg_"):
-        raise InvalidInput("namespace is 1 to 40 lower-case letters, digits and '_', no digit first, not pg_…")
+    namespace = name_space_in_sql(ours["namespace"], space, NAMESPACE_MAX)
+    if namespace.startswith("pg_"):
+        raise InvalidInput("namespace does not begin with pg_: so do schemas of PostgreSQL's own")
     if ours["prepared"] not in _SWITCH:
         raise InvalidInput("prepared is on or off")
     conninfo = _conninfo(named, {name: value for name, value in named.options.items() if name not in ours})
