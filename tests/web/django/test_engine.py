@@ -206,6 +206,29 @@ async def test_two_requests_that_change_different_fields_both_survive(tokens: Bl
     assert await do(SessionStore(first.session_key), "load") == {"a": 2, "b": 1, "theme": "dark"}
 
 
+async def test_a_request_that_saves_twice_leaves_what_another_wrote_in_between(
+    tokens: BlockingSessions, do: Do
+) -> None:
+    """A view saves, and the response saves again: what it never had is not taken out, nor what it read written back."""
+    key = (await saved(do, kept="here", counted=1)).session_key
+    mine, other = SessionStore(key), SessionStore(key)
+    for session in (mine, other):
+        assert await do(session, "get", "counted") == 1
+    await do(other, "set", "theirs", "new")
+    await do(other, "set", "counted", 2)
+    await do(other, "save")
+
+    await do(mine, "save")  # nothing was changed here
+    await do(mine, "set", "mine", 1)
+    await do(mine, "save")
+    await do(mine, "set", "mine", 2)
+    await do(mine, "save")
+
+    found = tokens.verify_session(key)
+    assert found is not None
+    assert dict(found.data) == {"kept": "here", "counted": 2, "theirs": "new", "mine": 2}
+
+
 async def test_what_changes_within_a_field_is_noticed(tokens: BlockingSessions, do: Do) -> None:
     first = await saved(do, cart={"items": [1]}, nothing=None)
     session = SessionStore(first.session_key)

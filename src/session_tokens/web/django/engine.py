@@ -97,7 +97,7 @@ class SessionStore(SessionBase):
 
     def __init__(self, session_key: str | None = None) -> None:
         self._is_marked = False
-        self._seen: dict[str, str] = {}  # the data as it was when nothing was modified
+        self._seen: Mapping[str, str] = {}  # the data as it was when nothing was modified
         self._client: Mapping[str, str | None] = {}
         self._forget()
         super().__init__(session_key)
@@ -108,7 +108,7 @@ class SessionStore(SessionBase):
     def _forget(self) -> None:
         """Know nothing of what the store has."""
         self._record: Session | None = None
-        self._kept: dict[str, str] = {}  # field → JSON text, as the store has it
+        self._kept: Mapping[str, str] = {}  # field → JSON text, as it was last read or written here
         self._minted: str | None = None  # the key, as long as no store has it
         self._left: str | None = None  # the key that it takes the place of
         self._is_proven = False
@@ -234,10 +234,9 @@ class SessionStore(SessionBase):
             self._session_key = None
             self._seen = {}
             return {}
-        self._take(record)
+        data = self._take(record)
         if not self._is_marked:
-            self._seen = dict(self._kept)
-        data: Data = read_compact(record.details.data_text)
+            self._seen = self._kept
         return data
 
     def _rotated(self, record: Session | None, key: str | None) -> Steps[Session | None]:
@@ -263,9 +262,15 @@ class SessionStore(SessionBase):
             self._is_marked = True  # so that the response hands the new key out
         return None if issued is None else issued.session
 
-    def _take(self, record: Session) -> None:
-        self._record = record
-        self._kept = texts_of(read_compact(record.details.data_text))
+    def _take(self, record: Session) -> Data:
+        """Go on from what was read; return its data."""
+        data: Data = read_compact(record.details.data_text)
+        self._hold(record, texts_of(data))
+        return data
+
+    def _hold(self, record: Session, kept: Mapping[str, str]) -> None:
+        """Keep a record that has the present key, and the data that was read or written here."""
+        self._record, self._kept = record, kept
 
     def exists(self, session_key: str | None) -> bool:
         """Whether a living session has that key, or that id."""
@@ -366,7 +371,7 @@ class SessionStore(SessionBase):
             self.accessed = True
         try:
             if self._minted is None and self._record is None:
-                yield from self._find()
+                self._take((yield from self._find()))
             yield from self._write(self._session_cache)
         except (UnknownSession, SessionEnded, Conflict) as error:
             raise UpdateError("the session has ended, or has another key by now") from error
@@ -378,12 +383,14 @@ class SessionStore(SessionBase):
         self._minted = self._left = None
         self._is_proven, self._how = False, {}
 
-    def _find(self) -> Steps[None]:
-        """Read the record of a session whose data was set without reading it."""
-        record = None if self._session_key is None else (yield ask("verify_session", self._session_key))
-        if record is None:
+    def _find(self) -> Steps[Session]:
+        """Return the record: of a session whose data was set without reading it, or to see that it lives."""
+        found: Session | None = None
+        if self._session_key is not None:
+            found = yield ask("verify_session", self._session_key)
+        if found is None:
             raise UpdateError("there is no such session")
-        self._take(record)
+        return found
 
     def _write(self, data: Data) -> Steps[None]:
         texts = texts_of(data)
@@ -409,10 +416,10 @@ class SessionStore(SessionBase):
                 **self._client,
                 **self._how,
             )
-            self._take(issued.record)
+            self._hold(issued.record, texts)
             return
         if not changes and not removed and self._left is None and not self._is_proven:
-            yield from self._find()  # a use, and to see that it lives
+            self._hold((yield from self._find()), self._kept)  # a use
             return
         if self._left is not None or self._is_proven:
             record = yield ask("renew", self._left or key, key, authenticated=self._is_proven, **self._how)
@@ -421,7 +428,9 @@ class SessionStore(SessionBase):
         if EXPIRY in changes or EXPIRY in removed:
             clocks = self._clocks(data, is_anonymous=owner is None, record=record)
             record = yield ask("change_session", key, **(clocks or _general_clocks()))
-        self._take(record)
+        # What other requests wrote meanwhile is in the record and not here: it is not to be taken out, or written over,
+        # when this object is saved once more.
+        self._hold(record, texts)
 
     def _is_over(self, data: Data) -> bool:
         expiry = data.get(EXPIRY)

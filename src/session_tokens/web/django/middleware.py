@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from http.cookies import Morsel
 from typing import Any
@@ -56,8 +56,8 @@ class SessionStoreById(SessionStore):
             session_key = self._secrets.get(session_key, session_key)
         super().__init__(session_key)
 
-    def _take(self, record: Session) -> None:
-        super()._take(record)
+    def _hold(self, record: Session, kept: Mapping[str, str]) -> None:
+        super()._hold(record, kept)
         if self._secrets is not None and self._session_key is not None:
             self._secrets[record.id] = self._session_key
 
