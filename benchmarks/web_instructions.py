@@ -3,8 +3,9 @@
 `python -m benchmarks.web_instructions [--commit COMMIT] [REQUEST ...]`. A request is a call of the application, without
 sockets to a browser; `flask:…` keeps its sessions on a Valkey that is started for it, by the interface that the second
 word names: `ours`, `flask-session`, `floor` (a bare GET, and a SET where something changed, of JSON, by the client
-library that ours is on, with no thought of anything else) or `none`. Each runs under valgrind. Time in the kernel is
-not in it. Nothing here is kept or published.
+library that ours is on, with no thought of anything else) or `none`. `django:…` is a project served by WSGI with its
+sessions on a PostgreSQL: ours, or Django's own by its engine `db`. Each runs under valgrind. Time in the kernel is not
+in it. Nothing here is kept or published.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,7 +29,7 @@ KINDS = {"ours": "session-tokens", "flask-session": "flask-session", "floor": "f
 REQUESTS = (
     "flask:none:visitor", "flask:floor:read", "flask:ours:read", "flask:flask-session:read", "flask:floor:change",
     "flask:ours:change", "flask:flask-session:change", "wsgi:none:visitor", "wsgi:ours:visitor", "asgi:none:visitor",
-    "asgi:ours:visitor",
+    "asgi:ours:visitor", "django:none:visitor", "django:ours:change", "django:db:change",
 )  # fmt: skip
 
 
@@ -36,6 +38,8 @@ def calling(request: str, url: str) -> Callable[[int], object]:
     where, kind, what = request.split(":")
     if where == "asgi":
         return _starlette(with_ours=kind == "ours")
+    if where == "django":
+        return _django("session-tokens" if kind == "ours" else "db", "bare" if what == "visitor" else what, url)
     from benchmarks.sides.flask_requests import Requests
 
     side = Requests("wsgi" if (where, kind) == ("wsgi", "ours") else KINDS[kind], url)
@@ -47,6 +51,21 @@ def calling(request: str, url: str) -> Callable[[int], object]:
     def ask(count: int) -> None:
         for number in range(count):
             body, _ = side.call(side.environ(method, path, cookies[number % len(cookies)]))
+            assert body.startswith((b"owner-", b"bare")), body
+
+    return ask
+
+
+def _django(kind: str, path: str, url: str) -> Callable[[int], object]:
+    sys.argv[1:] = [kind, "wsgi", url]  # a project has its settings from the start
+    from benchmarks.sides.django_requests import Requests
+
+    side = Requests()
+    side.prepare(BROWSERS)
+
+    def ask(count: int) -> None:
+        for number in range(count):
+            body = side._by_wsgi(path, number % BROWSERS)
             assert body.startswith((b"owner-", b"bare")), body
 
     return ask
@@ -117,23 +136,28 @@ def main() -> None:
     if wanted.of:
         run_counted(wanted.of, wanted.url)
     from benchmarks.baseline import tree_at
+    from tests.helpers.servers.postgres import running_server
     from tests.helpers.servers.valkey import ValkeyServer
 
     server = ValkeyServer()
-    try:
+    with tempfile.TemporaryDirectory() as then, ExitStack() as stack:
+        stack.callback(server.remove)
         server.start()
-        with tempfile.TemporaryDirectory() as then:
-            if wanted.commit is not None:
-                tree_at(wanted.commit, Path(then))
-            for request in wanted.requests or REQUESTS:
-                now = instructions(request, server.url, ROOT / "src")
-                line = f"{request:28} {now:11,}"
-                if wanted.commit is not None and ":ours:" in request:
-                    before = instructions(request, server.url.replace("/0", "/1"), Path(then) / "src")
-                    line += f"  then {before:11,}  {before / now:.2f}x"
-                print(line, flush=True)
-    finally:
-        server.remove()
+        if wanted.commit is not None:
+            tree_at(wanted.commit, Path(then))
+        requests = wanted.requests or REQUESTS
+        postgres = None
+        if any(request.startswith("django:") for request in requests):
+            postgres = stack.enter_context(running_server())
+        for request in requests:
+            is_django = postgres is not None and request.startswith("django:")
+            now = instructions(request, postgres.new_database() if is_django else server.url, ROOT / "src")
+            line = f"{request:28} {now:11,}"
+            if wanted.commit is not None and ":ours:" in request:
+                place = postgres.new_database() if is_django else server.url.replace("/0", "/1")
+                before = instructions(request, place, Path(then) / "src")
+                line += f"  then {before:11,}  {before / now:.2f}x"
+            print(line, flush=True)
 
 
 if __name__ == "__main__":
