@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -271,3 +272,43 @@ def test_it_is_counted_as_emptied_once_each_time(world: World) -> None:
     by_the_way.end(by_the_way.new_lease())
 
     assert (world.near.drops, by_the_way.drops) == (2, 0)
+
+
+class CountedKeyring(PlainKeyring):
+    """Counts how often a secret is looked up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def lookups(self, secret: str) -> Sequence[str]:
+        self.count += 1
+        return super().lookups(secret)
+
+
+def test_a_secret_is_looked_up_once_and_again_when_what_it_opens_has_changed(world: World) -> None:
+    issued, keyring = world.tokens.open_session("ann"), CountedKeyring()
+    lookup = world.keep(issued)
+    for _ in range(3):
+        assert world.near.session(lookup, keyring) is not None
+    assert keyring.count == 1
+
+    world.near.changed([NAMES.session(issued.id)])
+    assert world.near.session(lookup, keyring) is None
+    world.keep(issued)
+    assert world.near.session(lookup, keyring) is not None
+    assert keyring.count == 3
+    world.near.drop()
+    assert world.near.session(lookup, keyring) is None
+
+
+def test_the_secret_of_a_token_opens_no_session_though_it_is_known(world: World) -> None:
+    session = world.tokens.open_session("ann")
+    token = world.tokens.issue_token(session.id, "v")
+    lookup = token.token.lookup
+    assert lookup is not None
+    world.near.keep_token(world.near.begin(), lookup, TokenResult(token.token, session.session, None))
+    kept = world.near.token(lookup, PlainKeyring())
+    assert kept is not None
+    assert kept[1].expires_at == session.session.expires_at, "as callers see it"
+    assert world.near.session(lookup, PlainKeyring()) is None

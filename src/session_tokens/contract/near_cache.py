@@ -95,6 +95,10 @@ class _Kept(NamedTuple):
     until_s: float
 
 
+_Known = tuple[Sequence[str], _Kept]
+"""What is kept of a secret, with its look-up keys."""
+
+
 class Reading(NamedTuple):
     """A reading that begins.
 
@@ -187,6 +191,8 @@ class NearCache:
         self._lock = threading.Lock()
         self._sessions: GenerationalCache[str, _Kept] = GenerationalCache(KEPT_MAX)
         self._tokens: GenerationalCache[str, _Kept] = GenerationalCache(KEPT_MAX)
+        self._known_sessions: GenerationalCache[str, _Known] = GenerationalCache(KEPT_MAX)
+        self._known_tokens: GenerationalCache[str, _Known] = GenerationalCache(KEPT_MAX)
         self._parts: WeakValueDictionary[Any, _Part] = WeakValueDictionary()
         self._is_followed = is_followed
         self.lease = Lease(-_NEVER_S if is_followed else _NEVER_S)
@@ -198,36 +204,58 @@ class NearCache:
     def session(self, secret: str, keyring: Keyring) -> tuple[Sequence[str], int, Session] | None:
         """Return a secret's look-up keys, now and the session that it opens; ``None`` where the store is to be asked.
 
-        What is kept was well-formed, so it need not be checked again, which takes longer than all else here.
+        What is kept was well-formed, so it need not be checked again. Its look-up keys take longer than all else here,
+        and are remembered under the secret, which such a process is shown all the time.
 
         Args:
             secret: any string.
             keyring: looks it up.
         """
-        if len(secret) <= SECRET_LENGTH and secret.isascii():
-            lookups = keyring.lookups(secret)
-            kept = self._sessions.get(lookups[0])
-            if kept is not None and self._holds(kept):
-                session, entry = kept.found
-                now = self._now()
-                if session.authenticates(now, entry):
-                    self.hits += 1
-                    return lookups, now, session
+        known = self._known_sessions.get(secret)
+        if known is None or not self._holds(known[1]):
+            known = self._known(secret, keyring, self._sessions, self._known_sessions)
+        if known is not None:
+            lookups, kept = known
+            session, entry = kept.found
+            now = self._now()
+            if session.authenticates(now, entry):
+                self.hits += 1
+                return lookups, now, session
         self.misses += 1
         return None
 
     def token(self, secret: str, keyring: Keyring) -> tuple[int, Token, Session | None] | None:
         """Return now, the token that a secret opens and the session that holds it; as ``session``."""
-        if len(secret) <= SECRET_LENGTH and secret.isascii():
-            kept = self._tokens.get(keyring.lookups(secret)[0])
-            if kept is not None and self._holds(kept):
-                token, session, entry = kept.found
-                now = self._now()
-                if token.authenticates(now, session, entry):
-                    self.hits += 1
-                    return now, token, session
+        known = self._known_tokens.get(secret)
+        if known is None or not self._holds(known[1]):
+            known = self._known(secret, keyring, self._tokens, self._known_tokens)
+        if known is not None:
+            token, session, entry = known[1].found
+            now = self._now()
+            if token.authenticates(now, session, entry):
+                self.hits += 1
+                return now, token, session
         self.misses += 1
         return None
+
+    def _known(
+        self,
+        secret: str,
+        keyring: Keyring,
+        verified: GenerationalCache[str, _Kept],
+        known: GenerationalCache[str, _Known],
+    ) -> _Known | None:
+        """Return what is kept of a secret that is looked up, if it holds, and remember it under the secret."""
+        if len(secret) > SECRET_LENGTH or not secret.isascii():
+            return None
+        lookups = keyring.lookups(secret)
+        kept = verified.get(lookups[0])
+        if kept is None or not self._holds(kept):
+            known.forget(secret)
+            return None
+        found = (lookups, kept)
+        known.keep(secret, found)
+        return found
 
     def _holds(self, kept: _Kept) -> bool:
         """Whether nothing of it has changed, as far as can be known now."""
@@ -261,7 +289,7 @@ class NearCache:
         self._keep(self._sessions, reading, lookup, found, parts)
 
     def keep_token(self, reading: Reading, lookup: str, found: TokenResult) -> None:
-        """Keep what a look-up key led to, if it is a token and no loan; as ``keep_session``."""
+        """Keep what a look-up key led to, as callers see it, if it is a token and no loan; as ``keep_session``."""
         token, names = found.token, self.names
         if reading.since == NOT_KEPT or token is None or token.is_loan:
             return
@@ -269,7 +297,9 @@ class NearCache:
         for session in (found.session, found.heir):
             if session is not None:
                 parts += (names.session(session.id), names.entry(session.owner))
-        self._keep(self._tokens, reading, lookup, found.followed(), parts)
+        token, holder, entry = found.followed()
+        if token is not None:
+            self._keep(self._tokens, reading, lookup, (token.seen_with(holder), holder, entry), parts)
 
     def _keep(
         self, kept: GenerationalCache[str, _Kept], reading: Reading, lookup: str, found: Any, names: Sequence[Any]
@@ -349,6 +379,6 @@ class NearCache:
             self._serial += 1
             self._forgotten = self._serial
             self._recent.clear()
-            self._sessions.clear()
-            self._tokens.clear()
+            for kept in (self._sessions, self._tokens, self._known_sessions, self._known_tokens):
+                kept.clear()
             self.drops += 1
