@@ -29,6 +29,12 @@ class Login(NamedTuple):
     remember: bool
     acr: str | None
 
+    def named_as(self, field: Any) -> Login:
+        """Return it for an application that keeps in a field (``OwnerField``) who is logged in, or in none."""
+        if field is None:
+            return self
+        return self._replace(owner=field.owner_of(self.owner), data={field.key: self.owner, **self.data})
+
     def opened(self) -> tuple[Session, str]:
         """Log the owner in; return the session and its secret."""
         issued = self.tokens.log_in(self.owner, data=self.data, remember=self.remember, acr=self.acr)
@@ -111,10 +117,10 @@ def _in_httpx(client: Any, login: Login) -> Session:
         header = f"{name}={secret}; path={interface.get_cookie_path(app)}" + (f"; domain={domain}" if domain else "")
     else:
         keeping = _keeping_of(app, login)
-        session, secret = login.opened()
+        session, secret = login.named_as(keeping.owner_field).opened()
         header = keeping.cookie.set(secret, is_https=is_https).replace("; secure", "")
     # As from a response, so that those of the application take its place.
-    package = import_module(type(client.cookies).__module__.partition(".")[0])
+    package = import_module(type(client.base_url).__module__.partition(".")[0])
     asked = package.Request("GET", client.base_url)
     client.cookies.extract_cookies(package.Response(200, headers={"set-cookie": header}, request=asked))
     return session
@@ -144,7 +150,7 @@ def _keeping_of(app: Any, login: Login) -> Any:
 
 def _in_werkzeug(client: Any, login: Login) -> Session:
     keeping = _keeping_of(client.application, login)
-    session, secret = login.opened()
+    session, secret = login.named_as(keeping.owner_field).opened()
     client.set_cookie(keeping.cookie.name(is_https=False), secret)
     return session
 
@@ -154,7 +160,7 @@ def _in_aiohttp(client: Any, login: Login) -> Session:
     if storage is None:
         raise TypeError("the application has no sessions of ours: aiohttp_session.setup(app, SessionTokensStorage(…))")
     _use_async(storage.store, login)
-    session, secret = login.opened()
+    session, secret = login.named_as(storage.keeping.owner_field).opened()
     name = storage.keeping.cookie.name(is_https=client.server.scheme == "https")
     client.session.cookie_jar.update_cookies({name: secret}, client.make_url("/"))
     return session
