@@ -9,7 +9,8 @@ a WebSocket aiohttp_session keeps nothing: call ``await storage.save_session(req
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 from aiohttp import web
 from aiohttp_session import AbstractStorage, Session, get_session
@@ -95,6 +96,9 @@ class SessionTokensStorage(AbstractStorage):
         rotate_every: a browser gets a new cookie with the first request after so long, in seconds or a ``timedelta``;
             ``None``: with a log-in alone.
         rotation_grace: for how long the cookie before is good all the same; its use after that ends the session.
+        owner_key: the field of the session that says who is logged in, where the application keeps it in one:
+            setting it is a log-in, removing it a log-out. Without one, log-ins are asked for by ``login``.
+        owner_of: maps what is in that field to the owner.
         settings, pepper: as for ``AsyncSessionTokens.open``, where ``store`` is a URL.
 
     Raises:
@@ -117,6 +121,8 @@ class SessionTokensStorage(AbstractStorage):
         migrate_from: Peer | Sequence[Peer] | None = None,
         rotate_every: Duration | None = None,
         rotation_grace: Duration = GRACE_S,
+        owner_key: str | None = None,
+        owner_of: Callable[[Any], str] = str,
         settings: Settings | None = None,
         pepper: Pepper | None = None,
     ) -> None:
@@ -134,6 +140,8 @@ class SessionTokensStorage(AbstractStorage):
             migrate_from=migrate_from,
             rotate_every=rotate_every,
             rotation_grace=rotation_grace,
+            owner_key=owner_key,
+            owner_of=owner_of,
         )
         super().__init__(cookie_name=self.keeping.cookie.name(is_https=secure), path=path, domain=domain)
 
@@ -153,7 +161,7 @@ class SessionTokensStorage(AbstractStorage):
     async def new_session(self) -> TokensSession:
         """Return an empty session; with the response it takes the place of the one that the browser had."""
         given = await self._tokens(), self.store.ends, _Nobody(), self.keeping.options
-        return TokensSession(AsyncWebSession(None, None, *given), is_loaded=False)
+        return TokensSession(self.keeping.named(AsyncWebSession(None, None, *given)), is_loaded=False)
 
     async def _read(self, arriving: Arriving, secret: str | None) -> AsyncWebSession:
         tokens = await self._tokens()

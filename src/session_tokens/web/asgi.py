@@ -151,6 +151,7 @@ class KeptSessions:
             if secret is None and not self.keeping.peers:
                 tokens = self.store.at_hand() or await self.store.tokens_for_visitor()
                 session = AsyncWebSession(None, None, tokens, self.store.ends, response, self.keeping.options)
+                self.keeping.named(session)
             else:
                 tokens = self.store.at_hand() or await self.store.tokens()
                 given = tokens, self.store.ends, response, self.keeping.options
@@ -225,6 +226,9 @@ class SessionMiddleware(KeptSessions):
         rotate_every: a browser gets a new cookie with the first request after so long, in seconds or a ``timedelta``;
             ``None``: with a log-in alone.
         rotation_grace: for how long the cookie before is good all the same; its use after that ends the session.
+        owner_key: the field of the session that says who is logged in, where the application keeps it in one:
+            setting it is a log-in, removing it a log-out. Without one, log-ins are asked for by ``login``.
+        owner_of: maps what is in that field to the owner.
         settings, pepper: as for ``AsyncSessionTokens.open``, where ``store`` is a URL.
 
     Raises:
@@ -249,6 +253,8 @@ class SessionMiddleware(KeptSessions):
         migrate_from: Peer | Sequence[Peer] | None = None,
         rotate_every: Duration | None = None,
         rotation_grace: Duration = GRACE_S,
+        owner_key: str | None = None,
+        owner_of: Callable[[Any], str] = str,
         settings: Settings | None = None,
         pepper: Pepper | None = None,
     ) -> None:
@@ -265,6 +271,8 @@ class SessionMiddleware(KeptSessions):
             migrate_from=migrate_from,
             rotate_every=rotate_every,
             rotation_grace=rotation_grace,
+            owner_key=owner_key,
+            owner_of=owner_of,
         )
         super().__init__(app, SharedStore(store, settings, pepper), keeping)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from operator import is_
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from ..records import JSON
 from ..records.compact import compact, read_compact
@@ -14,6 +14,22 @@ from ..validation import encoded_size, json_text
 
 SCALARS: Final = frozenset({str, int, bool, type(None)})
 """Types with nothing within that could change, whose values are alike where their JSON is."""
+
+
+class OwnerField(NamedTuple):
+    """Where an application keeps who is logged in: putting it in is a log-in, taking it out a log-out.
+
+    Attributes:
+        key: the name of the field.
+        owner_of: maps what is in it to the owner.
+    """
+
+    key: str
+    owner_of: Callable[[Any], str]
+
+
+NOBODY: Final = (None, "")
+"""What says in such a field that nobody is logged in."""
 
 
 class TrackedFields(dict[str, Any]):

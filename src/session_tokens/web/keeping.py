@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ..crypto.minting import SESSION_SECRET, new_secret
 from ..settings import UNSET, Duration, Unset, duration_ms
 from .cookies import SameSite, SessionCookie
+from .fields import OwnerField
 from .incoming import Incoming, Trust
 from .moving_in import Peer, moving_in, peers_of
 from .rotating import GRACE_S, rotating
@@ -66,6 +67,7 @@ class Keeping:
         trusted_origins, trusted_proxies: as for ``Trust``.
         migrate_from: where users come from who bring no cookie of ours: one of ``moving_in.peers``, or a list.
         rotate_every, rotation_grace: as for ``Rotating``; without ``rotate_every`` a cookie stays until a log-in.
+        owner_key, owner_of: as for ``OwnerField``; without ``owner_key`` log-ins are asked for by ``login`` alone.
 
     Raises:
         InvalidInput: an argument that can never be right.
@@ -86,7 +88,10 @@ class Keeping:
         migrate_from: Peer | Sequence[Peer] | None = None,
         rotate_every: Duration | None = None,
         rotation_grace: Duration = GRACE_S,
+        owner_key: str | None = None,
+        owner_of: Callable[[Any], str] = str,
     ) -> None:
+        self.owner_field = None if owner_key is None else OwnerField(owner_key, owner_of)
         self.rotating = rotating(rotate_every, rotation_grace)
         self.peers = peers_of(migrate_from)
         self.cookie = SessionCookie(
@@ -103,6 +108,12 @@ class Keeping:
         if max_age is not UNSET and max_age is not None and not self._is_over:
             self._lasts_s = (duration_ms("max_age", max_age) or 0) / 1000
         self.options: dict[str, Any] = {} if self._lasts_s is None else {"max_age": self._lasts_s}
+
+    def named(self, session: S) -> S:
+        """Return a session that knows in which field the application keeps who is logged in."""
+        if self.owner_field is not None:
+            session.owner_field = self.owner_field
+        return session
 
     def loading(
         self, make: Callable[[Any, Any], S], secret: str | None, request: Arriving, *, sets_cookie: bool = True
@@ -123,7 +134,7 @@ class Keeping:
                 session.rotated(issued)
         elif self.rotating is not None and sets_cookie:
             yield from self.rotating.take(session)
-        return session
+        return self.named(session)
 
     def settling(self, session: WebSession, status: int) -> Generator[Command, Any, CookieChange]:
         """Do to a session what a response of that status does to it; return what becomes of the cookie."""

@@ -65,7 +65,7 @@ class SessionTokensBackend(BaseSessionBackend["SessionTokensConfig"]):
         given = tokens, store.ends, request, keeping.options
         secret = connection.cookies.get(keeping.cookie.name(is_https=request.incoming.is_https))
         steps = loading(lambda record, secret: AsyncWebSession(record, secret, *given), secret)
-        return await drive_async(tokens, steps)
+        return keeping.named(await drive_async(tokens, steps))
 
 
 class SessionTokensMiddleware(LitestarsMiddleware[SessionTokensBackend]):
@@ -110,6 +110,9 @@ class SessionTokensConfig(BaseBackendConfig[SessionTokensBackend]):
         rotate_every: a browser gets a new cookie with the first request after so long, in seconds or a ``timedelta``;
             ``None``: with a log-in alone.
         rotation_grace: for how long the cookie before is good all the same; its use after that ends the session.
+        owner_key: the field of the session that says who is logged in, where the application keeps it in one:
+            setting it is a log-in, removing it a log-out. Without one, log-ins are asked for by ``login``.
+        owner_of: maps what is in that field to the owner.
         settings, pepper: as for ``AsyncSessionTokens.open``, where ``store`` is a URL.
 
     Raises:
@@ -133,6 +136,8 @@ class SessionTokensConfig(BaseBackendConfig[SessionTokensBackend]):
     migrate_from: Peer | Sequence[Peer] | None = None
     rotate_every: Duration | None = None
     rotation_grace: Duration = GRACE_S
+    owner_key: str | None = None
+    owner_of: Callable[[Any], str] = str
     settings: Settings | None = None
     pepper: Pepper | None = field(default=None, repr=False)
 
@@ -156,6 +161,8 @@ class SessionTokensConfig(BaseBackendConfig[SessionTokensBackend]):
             migrate_from=self.migrate_from,
             rotate_every=self.rotate_every,
             rotation_grace=self.rotation_grace,
+            owner_key=self.owner_key,
+            owner_of=self.owner_of,
         )
 
     @property
@@ -188,7 +195,7 @@ def take(session: AsyncWebSession, given: object, scope: Any) -> None:
     fields = BaseSessionBackend.deserialize_data(BaseSessionBackend.serialize_data(given, scope))  # type: ignore[arg-type]
     for gone in [name for name in session if name not in fields]:
         del session[gone]
-    session.update(fields)
+    session.update({name: value for name, value in fields.items() if session.get(name, fields) != value})
 
 
 def current_session(connection: Connected) -> AsyncWebSession:

@@ -25,20 +25,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Generator, Mapping
-from enum import Enum
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from ..contract.drive import drive as drive_awaiting
-from ..contract.drive import drive_now
 from ..crypto.minting import SESSION_SECRET, new_secret
 from ..errors import Conflict, InvalidInput, ReauthenticationRequired, SessionEnded, StoreBusy, UnknownSession
 from ..records import JSON, Issued, Session
 from ..records.compact import read_compact
 from ..rules.reserved import applications, is_anonymous
 from ..settings import ATTEMPTS_MAX, Duration
+from .commands import Command, CookieChange, LogIn, drive, drive_async
 from .cookies import LONGEST_S
 from .fields import (
+    NOBODY,
     SCALARS,
+    OwnerField,
     Text,
     TrackedFields,
     changed_of,
@@ -50,7 +50,6 @@ from .fields import (
 )
 from .steps import Step, retaken, taken
 
-T = TypeVar("T")
 Encode = Callable[[Any], Any]
 Client = Callable[[], tuple[str | None, str | None]]
 """Returns the user agent and the address of a client, for the sessions that are opened here."""
@@ -59,32 +58,7 @@ HIDDEN = "_st_"
 REMEMBER, FLASH = HIDDEN + "remember", HIDDEN + "flash"
 
 
-class Command(NamedTuple):
-    """A call of ``SessionTokens`` or ``AsyncSessionTokens``: its name and arguments."""
-
-    name: str
-    args: tuple[Any, ...]
-    options: Mapping[str, Any] = {}
-
-    def do(self, tokens: Any) -> Any:
-        """Call it; where ``tokens`` is of asyncio, what is returned is to be awaited."""
-        return getattr(tokens, self.name)(*self.args, **self.options)
-
-
-class CookieChange(Enum):
-    """What a response does to our cookie."""
-
-    KEEP = "keep"
-    SET = "set"
-    CLEAR = "clear"
-
-
-class LogIn(NamedTuple):
-    """A log-in that the application asked for and that is done with the response."""
-
-    owner: str
-    remember: bool
-    options: Mapping[str, Any]
+__all__ = ["Command", "CookieChange", "LogIn", "OwnerField", "WebSession", "drive", "drive_async", "loading"]
 
 
 def as_it_is(value: Any) -> Any:
@@ -103,7 +77,11 @@ class WebSession(TrackedFields):
         accessed: whether the application read it: the response then differs from browser to browser.
         kind: how the secrets begin that are minted here.
         options: further arguments of ``log_in`` for the sessions that are opened here, as ``max_age``.
+        owner_field: where the application keeps who is logged in, if it does so in a field.
     """
+
+    owner_field: OwnerField | None = None
+    _is_named = False  # whether the log-in to be was asked for by the field
 
     # A dictionary of attributes would cost a visitor's request more than all the rest here.
     __slots__ = (
@@ -162,9 +140,9 @@ class WebSession(TrackedFields):
     def owner(self) -> str | None:
         """Who is logged in; ``None`` for a visitor."""
         self.accessed = True
-        if self._log_in is not None:
+        if self._log_in is not None and not (self._is_named and self._is_left()):
             return self._log_in.owner
-        if self.record is None or self._ended or is_anonymous(self.record.owner):
+        if self.record is None or self._ended or is_anonymous(self.record.owner) or self._is_left():
             return None
         return self.record.owner
 
@@ -232,7 +210,7 @@ class WebSession(TrackedFields):
         before = self.owner
         if before is not None and before != owner:
             self._forget()
-        self._ended = False
+        self._ended = self._is_named = False
         self._log_in = LogIn(owner, remember, options)
         self._minted = new_secret(self.kind) if secret is None else secret
 
@@ -297,6 +275,8 @@ class WebSession(TrackedFields):
             raise InvalidInput(f"fields that begin with {HIDDEN} are the session's own; use another name")
         if type(value) is not str or not value.isascii() or not field.isascii():
             check_field(field, value, self._encode)
+        if self.owner_field is not None and field == self.owner_field.key and value not in NOBODY:
+            self._log_in_named(self.owner_field.owner_of(value))
         dict.__setitem__(self, field, value)
 
     def __repr__(self) -> str:
@@ -362,6 +342,31 @@ class WebSession(TrackedFields):
             changes |= changed_of(hidden.items(), kept, as_it_is)
         return changes, [field for field in kept if not (dict.__contains__(self, field) or field in hidden)]
 
+    def _log_in_named(self, owner: str) -> None:
+        """Log in whom the application's field names; of another user's session stays what this request put in."""
+        changes, _ = self._changes()
+        mine = {field: dict.__getitem__(self, field) for field in changes if dict.__contains__(self, field)}
+        self.login(owner)
+        dict.update(self, mine)
+        self._is_named = True
+
+    def _is_left(self) -> bool:
+        """Whether the application took out, or emptied, its field that named who is logged in."""
+        key = None if self.owner_field is None else self.owner_field.key
+        if key is None or dict.get(self, key) not in NOBODY:
+            return False
+        return self._is_named or self._kept.get(key) not in NOBODY
+
+    def _leave(self) -> None:
+        """Log out where the application's field names nobody any more; all else goes on in a visitor's session."""
+        if self._ended or (self._log_in is not None and not self._is_named):
+            return
+        self._log_in, self._is_named = None, False
+        if self.record is not None and not is_anonymous(self.record.owner):
+            rest = dict(self)
+            self.logout()
+            dict.update(self, rest)
+
     # What becomes of it.
 
     def settling(self, status: int = 200) -> Generator[Command, Any, CookieChange]:
@@ -374,6 +379,8 @@ class WebSession(TrackedFields):
             StoreUnavailable, StoreBusy: nothing was done; answer 503 and leave the cookie alone.
             InvalidInput, TypeError: a field that can never be kept, or too many; the message names it.
         """
+        if self._is_left():
+            self._leave()
         if self._ended:
             return (yield from self._settle_end(status))
         if status >= 500:
@@ -485,13 +492,3 @@ def loading(make: Callable[..., S], secret: str | None, **options: Any) -> Gener
     if secret is not None:  # what is no session's secret is told from one by its form, once, where it is verified
         record = applications((yield Command("verify_session", (secret,))))
     return make(record, secret, **options)
-
-
-def drive(tokens: Any, steps: Generator[Command, Any, T]) -> T:
-    """Run ``loading`` or ``settling`` against a ``SessionTokens``."""
-    return drive_now(steps, lambda command: command.do(tokens))
-
-
-async def drive_async(tokens: Any, steps: Generator[Command, Any, T]) -> T:
-    """Run ``loading`` or ``settling`` against an ``AsyncSessionTokens``."""
-    return await drive_awaiting(steps, lambda command: command.do(tokens))

@@ -173,6 +173,9 @@ class SessionMiddleware:
         rotate_every: a browser gets a new cookie with the first request after so long, in seconds or a ``timedelta``;
             ``None``: with a log-in alone.
         rotation_grace: for how long the cookie before is good all the same; its use after that ends the session.
+        owner_key: the field of the session that says who is logged in, where the application keeps it in one:
+            setting it is a log-in, removing it a log-out. Without one, log-ins are asked for by ``login``.
+        owner_of: maps what is in that field to the owner.
         settings, pepper: as for ``SessionTokens.open``, where ``store`` is a URL.
 
     Raises:
@@ -197,6 +200,8 @@ class SessionMiddleware:
         migrate_from: Peer | Sequence[Peer] | None = None,
         rotate_every: Duration | None = None,
         rotation_grace: Duration = GRACE_S,
+        owner_key: str | None = None,
+        owner_of: Callable[[Any], str] = str,
         settings: Settings | None = None,
         pepper: Pepper | None = None,
     ) -> None:
@@ -216,6 +221,8 @@ class SessionMiddleware:
             migrate_from=migrate_from,
             rotate_every=rotate_every,
             rotation_grace=rotation_grace,
+            owner_key=owner_key,
+            owner_of=owner_of,
         )
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -223,7 +230,7 @@ class SessionMiddleware:
         request = _Request(self.keeping, environ, start_response)
         secret = request.secret()
         if secret is None and not self.keeping.peers:
-            session = WsgiSession(None, None, self.store, request, self.keeping.options)
+            session = self.keeping.named(WsgiSession(None, None, self.store, request, self.keeping.options))
         elif secret is not None and request.incoming.is_forged:
             return request.answered(403, FORGED)
         else:
