@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from session_tokens import SessionTokens
 from session_tokens.errors import InvalidInput, StoreUnavailable
 from session_tokens.stores.common.retry import (
     RETRIES_MAX,
@@ -242,3 +243,18 @@ def test_a_server_that_declines_one_thing_is_asked_others() -> None:
 def test_timeouts_that_can_never_be_right_are_refused(timeout_s: float) -> None:
     with pytest.raises(InvalidInput):
         RetryPolicy(timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize("server", ["postgres_url", "mariadb_url", "valkey_url"])
+def test_a_store_that_was_closed_is_not_said_to_be_away(
+    request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture, server: str
+) -> None:
+    """However often it is asked: nobody who reads the log shall look for a fault of the server."""
+    tokens = SessionTokens.open(request.getfixturevalue(server), pepper=bytes(range(32)), sweep=False)
+    tokens.close()
+    for ask in (tokens.list_sessions, tokens.sweep, tokens.list_disabled_owners, lambda: tokens.open_session("ann")):
+        for _ in range(8):
+            with pytest.raises(StoreUnavailable, match="the store is closed; open it again"):
+                ask()
+
+    assert [] == [record.message for record in caplog.records if "away" in record.message]

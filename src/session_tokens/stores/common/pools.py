@@ -22,8 +22,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from ...contract.drive import drive, drive_now
 from ...contract.forks import anew_in_children
-from ...errors import StoreUnavailable
-from .retry import Elsewhere, NotExecuted, Silent
+from .retry import Closed, Elsewhere, NotExecuted, Silent
 
 CONNECTING_MAX = 2
 """Connections that one pool makes at once."""
@@ -194,8 +193,8 @@ class _Idle(Generic[K]):
             return
 
 
-def _closed() -> StoreUnavailable:
-    return StoreUnavailable("the store is closed; open it again")
+def _closed() -> Closed:
+    return Closed("the store is closed; open it again")
 
 
 def _busy(links: Links) -> NotExecuted:

@@ -57,6 +57,10 @@ class Declined(StoreUnavailable):
     """The server answers, and refuses this one thing; that is no reason to stop asking it others."""
 
 
+class Closed(StoreUnavailable):
+    """This process has closed the store; that says nothing of the server, and asking again is of no use."""
+
+
 class Full(Declined):
     """The server has no room for more, and did nothing; what only ends things or frees space it may still do."""
 
@@ -255,6 +259,8 @@ class Retrying:
         Raises:
             StoreUnavailable: the error, where the call is not made again.
         """
+        if isinstance(error, Closed):
+            raise error
         if isinstance(error, OnTheMove):
             pause_s = pause_before_s(min(retry, LONGEST_AFTER))
             if time.monotonic() + pause_s < until_s:
