@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from session_tokens import AsyncSessionTokens, SessionTokens
+from session_tokens import AsyncSessionTokens, InvalidInput, SessionTokens
 from session_tokens.events import Event
 
 WRONG = [
@@ -17,6 +18,8 @@ WRONG = [
     ({"sealed": "no"}, "True, False or None"),
     ({"sweep": "no"}, "True or False"),
     ({"clock": 5}, "ManualClock"),
+    ({"clock": SimpleNamespace(now=int)}, "raise_to"),
+    ({"pepper": "p" * 32}, "key id"),
 ]
 
 
@@ -45,3 +48,11 @@ def test_what_cannot_be_called_or_would_be_awaited_does_not_listen() -> None:
         for wrong in (5, listening):
             with pytest.raises(TypeError, match="follow_events"):
                 st.subscribe(wrong)
+
+
+@pytest.mark.parametrize(("pepper", "error"), [(b"short", InvalidInput), ({}, InvalidInput), ("p" * 32, TypeError)])
+def test_memory_needs_no_pepper_and_takes_none_that_no_other_store_would(pepper: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        SessionTokens.open("memory://", pepper=pepper)
+    with SessionTokens.open("memory://", pepper=b"p" * 32) as st:
+        assert st.verify_session(st.open_session("ann").secret) is not None

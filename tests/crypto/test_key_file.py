@@ -69,7 +69,7 @@ def test_a_pepper_is_read_in_hex_and_base64(text: str, monkeypatch: pytest.Monke
     assert list(from_variable.peppers.values()) == [bytes(range(32))] == list(from_file.peppers.values())
 
 
-@pytest.mark.parametrize("text", ["", "  ", "zz zz", "äöü" * 20, "ab" * 31, "!" * 64])
+@pytest.mark.parametrize("text", ["", "  ", "zz zz", "äöü" * 20, "ab" * 31, "ab" * 33 + "c", "!" * 64])
 def test_a_pepper_that_is_none_is_refused_without_being_shown(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESSION_TOKENS_PEPPER", text)
     with pytest.raises(InvalidInput, match="SESSION_TOKENS_PEPPER") as caught:

@@ -196,7 +196,7 @@ NO_JSON = {
     "62 deep": b'{"owner":"a","data":{"x":' + b"[" * 30_000 + b"]" * 30_000 + b"}}",
     "62 deep and open": b"[" * 60_000,
     "62 deep objects": b'{"a":' * 10_000,
-    "62 33 levels": b'{"owner":"a","data":' + b'{"x":' * 33 + b"1" + b"}" * 34,
+    "62 35 levels": b'{"owner":"a","data":' + b'{"x":' * 34 + b"1" + b"}" * 35,
     "63 NaN": b'{"owner":"a","data":{"x":NaN}}',
     "63 a comment": b'{"owner":"a"/* x */}',
     "63 a trailing comma": b'{"owner":"a",}',
@@ -225,13 +225,19 @@ async def test_what_is_no_json_or_has_no_single_meaning_is_refused(world: World,
 
 
 async def test_32_levels_and_a_pair_of_surrogates_are_json(world: World) -> None:
-    """What stands just inside the limits is taken; brackets in strings are no levels."""
-    deep = b'{"value":' + b"[" * 30 + b'"' + b"[" * 500 + b'\\"' + b'"' + b"]" * 30 + b"}"
+    """What stands just inside the limits is taken, as in the library; brackets in strings are no levels."""
+    deep = b'{"value":' + b"[" * 32 + b'"' + b"[" * 500 + b'\\"' + b'"' + b"]" * 32 + b"}"
     one = await world.ask("POST", "/v1/tokens", content=deep, headers=JSON)
     two = await world.ask("POST", "/v1/tokens", content=b'{"value":"\\ud83d\\ude00"}', headers=JSON)
 
     assert (one.status_code, two.status_code) == (201, 201)
     assert two.json()["token"]["value"] == "😀"
+    data: dict[str, Any] = {}
+    for _ in range(31):
+        data = {"x": data}
+    assert (await world.ask("POST", "/v1/sessions", json={"owner": "a", "data": data})).status_code == 201
+    await refused(world, {"owner": "a", "data": {"x": data}}, 422)
+    await refused(world, {"value": [data]}, 422, path="/v1/tokens")
 
 
 async def test_a_body_with_very_many_or_very_long_names_is_refused(world: World) -> None:

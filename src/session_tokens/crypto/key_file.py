@@ -350,8 +350,10 @@ def _bare_pepper(text: str, where: str) -> bytes:
     text = text.strip()
     if not text:
         raise InvalidInput(f"{where} is empty; give at least {PEPPER_BYTES_MIN} bytes in hex or base64")
+    if _HEX.issuperset(text) and len(text) % 2:  # nobody's base64, though it could be read as that
+        raise InvalidInput(f"{where} is hex with an odd number of digits; one is missing, or one too many")
     try:
-        if _HEX.issuperset(text) and len(text) % 2 == 0:
+        if _HEX.issuperset(text):
             pepper = bytes.fromhex(text)
         else:
             plain = text.replace("-", "+").replace("_", "/").rstrip("=")

@@ -19,6 +19,8 @@ STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 BRACKETS_MAX = VALUE_BYTES_MAX + 64
 """A value, each bracket of it a byte, and what stands around it in a body."""
+DEPTH_MAX = JSON_DEPTH_MAX + 2
+"""That of a value or of data, and of what stands around it: an object, and the list of a call's arguments."""
 SMALL = 512
 SHAPES = bytes(48 if byte in b"0123456789" else 101 if byte in b"eE" else 32 for byte in range(256))
 """Makes every digit a 0, every e an e and the rest blank."""
@@ -35,8 +37,8 @@ def decode(body: bytes) -> Any:
     Raises:
         NotJSON: see above.
     """
-    if _depth(body) > JSON_DEPTH_MAX:
-        raise NotJSON(f"it is nested deeper than {JSON_DEPTH_MAX} levels")
+    if _depth(body) > DEPTH_MAX:
+        raise NotJSON(f"it is nested deeper than {DEPTH_MAX} levels")
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
@@ -54,7 +56,7 @@ def decode(body: bytes) -> Any:
 
 def _depth(body: bytes) -> int:
     """Return how deep brackets are nested outside strings, as far as that matters; 0 where there are too few."""
-    if body.count(b"[") + body.count(b"{") <= JSON_DEPTH_MAX:
+    if body.count(b"[") + body.count(b"{") <= DEPTH_MAX:
         return 0
     depth = 0
     brackets = STRING.sub(b"", body).translate(None, NO_BRACKETS)
@@ -62,7 +64,7 @@ def _depth(body: bytes) -> int:
         raise NotJSON("it holds more arrays and objects than are ever kept")
     for bracket in brackets:
         depth += 1 if bracket in b"[{" else -1
-        if depth > JSON_DEPTH_MAX:
+        if depth > DEPTH_MAX:
             return depth
     return 0
 

@@ -15,7 +15,7 @@ from ..clock import Clock
 from ..contract.queries import Get
 from ..contract.store import BlockingStore, Store
 from ..crypto.key_file import insist_on_keys_of_source
-from ..crypto.minting import Pepper
+from ..crypto.minting import Pepper, PepperKeyring
 from ..crypto.sealing import sealed_in
 from ..errors import Conflict, CorruptRecord, InvalidInput
 from ..settings import EVENTS_SETTING
@@ -165,10 +165,14 @@ def _open_embedded(
     fix_clock: bool = False,
 ) -> BlockingStore:
     if named.kind == "memory":
+        if pepper is not None:
+            PepperKeyring(pepper)  # it needs none, and refuses what no store would take
         return MemoryStore(clock=clock)
     from .sqlite import store as sqlite
 
     named.known_options(SQLITE_OPTIONS)
+    if clock is not None and not hasattr(clock, "raise_to"):
+        raise TypeError(f"a clock of SQLite has raise_to(mark_ms), too, which {type(clock).__name__} has not")
     options: dict[str, Any] = {}
     if "synchronous" in named.options:
         options["synchronous"] = named.options["synchronous"]
