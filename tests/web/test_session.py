@@ -343,7 +343,7 @@ def test_names_that_are_numbers_become_text_as_in_any_json(st: SessionTokens) ->
     assert loaded(st, secret)["cart"] == {"7": {"1": "ink", "2": "cap"}, "true": None, "8": 2}
 
 
-@pytest.mark.parametrize("value", [2**63, "\ud800", ["\udfff"], [[-(2**64)]]])
+@pytest.mark.parametrize("value", [2**63, "\ud800", ["\udfff"], [[-(2**64)]], json.loads("[" * 32 + "]" * 32)])
 def test_what_no_store_keeps_is_refused_where_it_is_put_in(st: SessionTokens, value: object) -> None:
     session = loaded(st)
     with pytest.raises(InvalidInput, match="'answer'"):

@@ -190,7 +190,7 @@ def check_field(field: str, value: Any, encode: Callable[[Any], JSON]) -> None:
         plain = value if type(value) in SCALARS else read_compact(compact(encode(value)))
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} cannot be kept as JSON: {error}") from None
-    json_text(name, plain, DATA_BYTES_MAX)
+    json_text(name, plain, DATA_BYTES_MAX, 2)
     encoded_size("the name of a session's field", field)
 
 
