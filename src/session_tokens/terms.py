@@ -40,9 +40,16 @@ def price_of(given: object) -> Decimal | None:
     return EXACT.add(price, 0) if isinstance(exponent, int) and exponent <= 0 else EXACT.quantize(price, Decimal(1))
 
 
-def currency_of(given: object) -> str | None:
-    """Return a currency or unit: a short printable text, or ``None``."""
-    return optional_text("currency", given, bytes_max=CURRENCY_LENGTH_MAX) or None
+def currency_of(given: object, price: Decimal | None) -> str | None:
+    """Return the currency or unit of a price: a short printable text, or ``None``.
+
+    Raises:
+        InvalidInput: it is too long, or there is no price that it could be of.
+    """
+    currency = optional_text("currency", given, bytes_max=CURRENCY_LENGTH_MAX) or None
+    if currency is not None and price is None:
+        raise InvalidInput("a currency is that of a price; give price= as well")
+    return currency
 
 
 def settlement_of(given: object) -> str | None:

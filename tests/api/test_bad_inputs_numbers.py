@@ -177,6 +177,19 @@ def test_row_56_prices_that_are_none(st: SessionTokens, price: Any, error: type[
     assert not kept.is_sellable
 
 
+def test_a_currency_is_that_of_a_price(st: SessionTokens) -> None:
+    """Else a price that was forgotten would offer the token for nothing."""
+    token = st.issue_token(st.open_session("ann").id, transferable=True)
+    with pytest.raises(InvalidInput, match="price="):
+        st.offer_token(token.id, currency="EUR")
+    kept = st.get_token(token.id)
+    assert kept is not None
+    assert not kept.is_sellable
+    st.offer_token(token.id, price=0, currency="EUR")
+    with pytest.raises(InvalidInput, match="price="):
+        st.accept_offer(token.id, receiver="bob", currency="EUR")
+
+
 def test_row_56_prices_are_kept_whole_whatever_the_thread_computes_with(st: SessionTokens) -> None:
     token = st.issue_token(st.open_session("ann").id, transferable=True)
     with localcontext(Context(prec=3, traps=[Inexact, Rounded])):

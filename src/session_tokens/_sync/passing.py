@@ -57,7 +57,7 @@ class SyncPassingCommands(SyncTokenCommands):
 
         Args:
             price: ``int``, ``Decimal`` or ``str``, ``None`` for none; positive: the receiver pays, negative: the giver.
-            currency: a currency or unit, at most 16 characters.
+            currency: its currency or unit, at most 16 characters.
             gift: whether it is marked as a gift.
             to: the owner for whom alone it is.
             until: for how long, in seconds from now; as long as the token may wait unassigned where not given.
@@ -67,14 +67,15 @@ class SyncPassingCommands(SyncTokenCommands):
             UnknownToken: no living token answers to ``key``.
             NotTransferable: it is free or session-bound.
             Conflict: ``version`` is not its version any more.
-            InvalidInput: ``until`` without ``to``, or a price that can never be right.
+            InvalidInput: ``until`` without ``to``, a price that can never be right, or a currency without one.
         """
         named = self._token_key(key)
         if until is not None and to is None:
             raise InvalidInput("until says for how long a token is one owner's alone; give to= as well")
+        amount = price_of(price)
         terms = offers.Terms(
-            price_of(price),
-            currency_of(currency),
+            amount,
+            currency_of(currency, amount),
             inputs.flag_of("gift", gift),
             None if to is None else inputs.receiver_of("to", to),
             span_of(until),
@@ -120,10 +121,11 @@ class SyncPassingCommands(SyncTokenCommands):
             OwnerDisabled: the receiver is disabled.
         """
         named = self._token_key(key)
+        amount = price_of(price)
         acceptance = offers.Acceptance(
             inputs.receiver_of("receiver", receiver),
-            price_of(price),
-            currency_of(currency),
+            amount,
+            currency_of(currency, amount),
             settlement_of(settlement),
         )
         return self._issue(
