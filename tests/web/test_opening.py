@@ -69,16 +69,19 @@ def test_threads_that_wait_while_a_store_cannot_be_opened_are_told_with_the_firs
     of_one = len(silent_host.connections)
     together = threading.Barrier(AT_ONCE)
 
-    def refused() -> bool:
+    def refused() -> list[int]:
+        """Ask twice, and return how many connections there were after each answer."""
         together.wait()
-        with pytest.raises(StoreUnavailable):
-            store.tokens()
-        return True
+        seen = []
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                store.tokens()
+            seen.append(len(silent_host.connections))
+        return seen
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        asking = [threads.submit(refused) for _ in range(AT_ONCE)]
-        assert all(each.result() for each in asking)
-    assert len(silent_host.connections) == 2 * of_one
+        seen = [each.result() for each in [threads.submit(refused) for _ in range(AT_ONCE)]]
+    assert all(first <= 3 * of_one and second <= 4 * of_one for first, second in seen), "nobody waits for a later one"
     store.close()
 
 

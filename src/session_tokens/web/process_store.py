@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from .._sync.api import SessionTokens
 from ..clock import Clock
@@ -24,29 +25,42 @@ os.register_at_fork(after_in_child=_count_fork)
 
 
 class OneAttempt:
-    """A lock around the opening of a store: who waits for it while that fails is told so at once, and tries no other.
+    """The one thread that opens or closes a store; who waits for it while it fails is told so at once, and tries not.
 
-    Else each of many threads would wait for the attempts of all before it, at a host that does not answer.
-
-    Attributes:
-        lock: the lock itself, for who opens nothing.
+    Else each of many threads would wait for the attempts of others, at a host that does not answer.
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self._changed = threading.Condition()
+        self._is_busy = False
         self._failures, self._failure = 0, ""
 
     def __enter__(self) -> None:
-        failures = self._failures
-        self.lock.acquire()
-        if self._failures != failures:
-            self.lock.release()
-            raise StoreUnavailable(self._failure)
+        with self._changed:
+            failures = self._failures
+            while self._is_busy:
+                self._changed.wait()
+                if self._failures != failures:
+                    raise StoreUnavailable(self._failure)
+            self._is_busy = True
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if isinstance(error, StoreUnavailable):
-            self._failures, self._failure = self._failures + 1, str(error)
-        self.lock.release()
+        with self._changed:
+            self._is_busy = False
+            if isinstance(error, StoreUnavailable):
+                self._failures, self._failure = self._failures + 1, str(error)
+            self._changed.notify_all()
+
+    @contextmanager
+    def closing(self) -> Iterator[None]:
+        """Wait until nobody opens it, whatever comes of that."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_busy)
+            self._is_busy = True
+        try:
+            yield
+        finally:
+            self.__exit__(None, None, None)
 
 
 class ProcessStore:
@@ -106,7 +120,7 @@ class ProcessStore:
 
     def close(self) -> None:
         """Close the store if it was opened here; the next use opens it again."""
-        with self._opening.lock:
+        with self._opening.closing():
             opened, self._opened = self._opened, None
             if opened is not None and self._opened_after == _forks:
                 opened.close()

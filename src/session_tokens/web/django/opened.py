@@ -162,7 +162,7 @@ class Opened:
         if before is None or settings is None:
             self.close()
             return
-        with self._opening.lock:
+        with self._opening.closing():
             self._blocking = before.under(settings)
             self._by_loop, self._ends = WeakKeyDictionary(), WeakKeyDictionary()
 
@@ -189,7 +189,7 @@ class Opened:
 
     def close(self) -> None:
         """Close what is open; the next call opens it again."""
-        with self._opening.lock:
+        with self._opening.closing():
             if self._blocking is not None:
                 self._blocking.close()
             self._blocking = None
