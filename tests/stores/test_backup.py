@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -234,3 +235,44 @@ def test_a_damaged_backup_is_told(tmp_path: Path) -> None:
         restored(tmp_path / "backup.db", f"sqlite:///{tmp_path}/new.db")
 
     assert not (tmp_path / "new.db").exists()
+
+
+@pytest.mark.parametrize("given", ["nothing", "another key beside it", "another pepper"])
+def test_a_backup_without_its_keys_is_not_put_back(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    """The page says to keep them elsewhere; what nothing can open must not be taken for restored."""
+    cli("open", "ann")
+    cli("open", "ben", "--store", f"sqlite:///{tmp_path}/other.db")
+    cli("store", "backup", f"{tmp_path}/backup.db")
+    key = (tmp_path / "backup.db.key").rename(tmp_path / "elsewhere")
+    if given == "another key beside it":
+        (tmp_path / "other.db.key").rename(tmp_path / "backup.db.key")
+    elif given == "another pepper":
+        monkeypatch.setenv("SESSION_TOKENS_PEPPER", PEPPER)
+    new = f"sqlite:///{tmp_path}/new.db"
+    refused = cli("store", "restore", f"{tmp_path}/backup.db", "--store", new)
+    left = sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("new"))
+    monkeypatch.delenv("SESSION_TOKENS_PEPPER", raising=False)
+    monkeypatch.setenv("SESSION_TOKENS_PEPPER_FILE", str(key))
+    put_back = cli("store", "restore", f"{tmp_path}/backup.db", "--store", new)
+    there = cli("owners", "list", "--store", new, "--json").json["items"]
+
+    assert (refused.code, left) == (2, [])
+    assert "pepper" in refused.err or "SESSION_TOKENS_PEPPER_FILE" in refused.err
+    assert (put_back.code, [one["owner"] for one in there]) == (0, ["ann"])
+
+
+@pytest.mark.parametrize("content", ["text", "another program's", "empty"])
+def test_what_is_no_backup_is_bad_input(cli: Cli, tmp_path: Path, content: str) -> None:
+    file = tmp_path / "file.db"
+    if content == "another program's":
+        with closing(sqlite3.connect(file)) as made:
+            made.execute("CREATE TABLE meta (a)")
+    else:
+        file.write_text("no database, and longer than the head of one would be" * 9 if content == "text" else "")
+    said = cli("store", "restore", str(file), "--store", f"sqlite:///{tmp_path}/new.db")
+
+    assert said.code == 2
+    assert "no backup" in said.err
+    assert ["file.db"] == sorted(path.name for path in tmp_path.iterdir())

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from ..crypto.key_file import given_keys, key_file_of, read_key_file, replace_key_file
+from ..clock import SteadyClock
+from ..crypto.key_file import Keys, given_keys, key_file_of, keyring_of, read_key_file, replace_key_file
 from ..crypto.safe_places import insist_on_safe_folder
 from ..errors import Conflict, CorruptRecord, InvalidInput, StoreUnavailable
 from .common.backing_up import BackingUp, Within
@@ -23,6 +24,7 @@ from .common.copying import MoveSetting
 from .common.kinds import KINDS
 from .common.store_url import store_url_of
 from .connect import copy_mark_of, copy_store, insist_it_is_there, open_anyway_now, open_as_it_is_now
+from .sqlite.schema import check_keys, is_of_session_tokens, keys_at_hand
 from .sqlite.upkeep import spaces_of
 
 PAGES_AT_ONCE = 512
@@ -98,26 +100,68 @@ def restore_store(
         sealed: see ``copy_store``; a file that is put back as a file is copied as it is.
 
     Raises:
-        InvalidInput: there is no such file, a store in memory, or keys that are not those of the backup.
+        InvalidInput: there is no such file or it is no backup, a store in memory, or keys that are missing or not
+            those of the backup.
         Conflict: the store holds something, or its file is there.
         StoreError: the file cannot be read, or the store not be written.
     """
     named, path = store_url_of(url), Path(os.path.abspath(file))
     if not path.is_file():
         raise InvalidInput(f"there is no backup {path}")
+    _insist_it_is_backup(path)
     if named.kind != "sqlite":
         counts, _, _ = copy_store(f"sqlite:///{path}", url, progress, move, sealed=sealed)
         return BackedUp(sum(counts.values()), None)
     target = Path(os.path.abspath(named.path))
     insist_it_is_new(target)
     draft = target.with_name(f"{target.name}.{secrets.token_hex(8)}.new")
-    beside = key_file_of(path)
-    keys = beside if given_keys(None) is None and beside.exists() else None
+    held = _keys_of(path)
+    keys = key_file_of(path) if given_keys(None) is None else None
     try:
         _copied_file(path, draft, progress)
+        _insist_on_keys(path, draft, held)
         return BackedUp(put_in_place(draft, target, keys), None if keys is None else str(key_file_of(target)))
     finally:
-        draft.unlink(missing_ok=True)
+        remove_draft(draft)
+
+
+def _keys_of(backup: Path) -> Keys:
+    """Return the keys with which a backup is put back.
+
+    Raises:
+        InvalidInput: none are given, and none are beside it.
+    """
+    keys = keys_at_hand(None, backup)
+    if keys is None:
+        raise InvalidInput(
+            f"the backup {backup} opens nothing without its keys, and there is no {key_file_of(backup)}: put it back "
+            "there, or name it, SESSION_TOKENS_PEPPER_FILE=FILE"
+        )
+    return keys
+
+
+def _insist_it_is_backup(path: Path) -> None:
+    try:
+        with closing(_reading(path)) as connection:
+            if is_of_session_tokens(connection):
+                return
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
+            raise StoreUnavailable(f"{path} cannot be read: {error}") from error
+    raise InvalidInput(f"{path} is no backup of a store; name what store backup made")
+
+
+def _insist_on_keys(backup: Path, copy: Path, keys: Keys) -> None:
+    """Refuse keys that are not those of a backup; looked at in its copy, which stays as it is."""
+    with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+        try:
+            check_keys(connection, backup, keyring_of(keys), keys.source, SteadyClock())
+        except sqlite3.Error as error:
+            raise CorruptRecord(f"the backup {backup} is not whole: {error}") from error
+
+
+def _reading(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)
 
 
 def insist_it_is_new(path: Path) -> None:
@@ -137,7 +181,7 @@ def _copied_file(source: Path, draft: Path, progress: Progress) -> None:
     """Copy a database as of one instant, whatever is written meanwhile."""
     try:
         os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        with closing(sqlite3.connect(f"file:{quote(str(source))}?mode=ro", uri=True, isolation_level=None)) as reading:
+        with closing(_reading(source)) as reading:
             reading.execute("BEGIN")
             reading.execute("SELECT count(*) FROM sqlite_master").fetchone()  # from now on it sees this instant
             with closing(sqlite3.connect(draft, isolation_level=None)) as writing:

@@ -94,15 +94,38 @@ def made_keys(path: Path, connection: sqlite3.Connection) -> Keys:
     return read_key_file(beside)
 
 
+def is_of_session_tokens(connection: sqlite3.Connection) -> bool:
+    """Whether a file was made by us; an empty one and another program's were not."""
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    return bool(application_id == APPLICATION_ID)
+
+
+def check_keys(connection: sqlite3.Connection, path: Path, keyring: PepperKeyring, source: str, clock: Clock) -> None:
+    """Judge whether the file at ``path``, which is ours, can be opened with these keys; it stays as it is.
+
+    Raises:
+        InvalidInput: a missing or wrong pepper, or data or index key.
+        StoreError: a newer schema.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for table_prefix in list(spaces_of(connection)):
+            _migrate(connection, table_prefix, path)
+            upkeep = SqliteUpkeep(connection, table_prefix, keyring, clock, f"the database {path}", source)
+            upkeep.at_once(upkeep.recorded())
+    finally:
+        connection.execute("ROLLBACK")
+
+
 def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
     """Whether the file was made by us, ``False`` for an empty one.
 
     Raises:
         StoreError: it is another program's.
     """
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    if application_id == APPLICATION_ID:
+    if is_of_session_tokens(connection):
         return True
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     if application_id != 0 or connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
         raise StoreError(f"the database {path} is another program's; give session-tokens a file of its own")
     return False
