@@ -144,16 +144,19 @@ def duration_ms(name: str, duration: Duration | None) -> int | None:
     elif math.isfinite(duration * 1000):
         milliseconds = int(duration * 1000 + 1e-6)  # 0.29 * 1000 is 289.99…; a whole millisecond stays one
     else:
-        raise InvalidInput(f"{name} must be a number of seconds up to a hundred years; for no limit give None")
+        raise InvalidInput(f"{name} must be a number of seconds up to a hundred years; {NO_LIMIT}")
     return checked_ms(name, milliseconds)
+
+
+NO_LIMIT: Final = "no limit is None (over HTTP null, at the command line never)"
 
 
 def checked_ms(name: str, milliseconds: int) -> int:
     """Return ``milliseconds`` if it is a duration: 1 ms to a hundred years; else raise ``InvalidInput``."""
     if milliseconds < 1:
-        raise InvalidInput(f"{name} must be at least a millisecond; for no limit give None")
+        raise InvalidInput(f"{name} must be at least a millisecond; {NO_LIMIT}")
     if milliseconds > DURATION_MS_MAX:
-        raise InvalidInput(f"{name} is more than a hundred years; for no limit give None")
+        raise InvalidInput(f"{name} is more than a hundred years; {NO_LIMIT}")
     return milliseconds
 
 
@@ -257,7 +260,7 @@ class Settings:
             if size is not UNSET and (isinstance(size, bool) or not isinstance(size, int)):
                 raise TypeError(f"{name} is a whole number, not {_kind(size)}")
         if self.max_data_bytes is not UNSET and not 2 <= self.max_data_bytes <= DATA_BYTES_MAX:
-            raise InvalidInput(f"max_data_bytes is at most {DATA_BYTES_MAX} (1 MiB); keep larger data elsewhere")
+            raise InvalidInput(f"max_data_bytes is 2 to {DATA_BYTES_MAX} (1 MiB); keep larger data elsewhere")
         if self.events_kept is not UNSET and self.events_kept < 1:
             raise InvalidInput("events_kept must be at least 1; to keep none give events='off'")
 

@@ -185,3 +185,15 @@ def test_a_token_that_waits_for_an_owner_is_explained_as_one_that_lives(cli: Cli
     explained = cli("explain", token, "--json")
 
     assert ("unassigned", 0) == (explained.json["state"], explained.code)
+
+
+@pytest.mark.parametrize("kind", ["session_end", "Session_Ended", "gap", ""])
+def test_a_kind_that_no_entry_has_is_bad_input(st: SessionTokens, clock: ManualClock, cli: Cli, kind: str) -> None:
+    """It would find nothing, and be read as that nothing happened."""
+    fill(st, clock)
+    said = cli("audit", "list", "--kind", kind)
+
+    with pytest.raises(InvalidInput, match="session_ended"):
+        st.list_audit(kind=kind)
+    assert said.code == 2
+    assert [] == st.list_audit(kind="service_started").items == st.list_audit(kind="unreadable").items

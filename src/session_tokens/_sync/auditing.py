@@ -6,17 +6,21 @@ from __future__ import annotations
 from typing import Any
 
 from .. import validation as inputs
-from ..audit.reader import LOOKED_AT_MAX, AuditFilter, AuditPage, searched
+from ..audit.reader import LOOKED_AT_MAX, UNREADABLE_ENTRY, AuditFilter, AuditPage, searched
 from ..contract.drive import drive_now
 from ..contract.queries import Get, Query
 from ..crypto.minting import KEY_ID, SESSION_ID, TOKEN_ID, is_id
 from ..errors import UNREADABLE, InvalidInput
+from ..events import KINDS
 from ..records import Page
 from ..records.explanation import Explanation
 from ..rules import explaining as rules
+from ..rules.audit import STARTED
 from ..settings import LABEL_BYTES_MAX
 from .core import SyncCore
 
+AUDITED_KINDS = (*KINDS, STARTED, UNREADABLE_ENTRY)
+"""Of what kinds entries are."""
 EXPLAINED_BY_MAX = 10
 """How many entries of the audit log an explanation holds."""
 
@@ -39,7 +43,7 @@ class SyncAuditCommands(SyncCore):
         """Return entries of the audit log, the newest first, a page at a time; none where no log is kept.
 
         Args:
-            kind: only of that kind, such as ``session_ended``.
+            kind: only of that kind: one of events, ``service_started``, or ``unreadable``.
             owner: only what concerns them, as owner or as the one before.
             subject: only what concerns that session, token, service key or setting.
             actor: only what was done on behalf of that service key (``key_…``) or user (``os:…``).
@@ -49,10 +53,10 @@ class SyncAuditCommands(SyncCore):
                 at the most, however few of them match.
 
         Raises:
-            InvalidInput: ``after`` is no place in the log, or an instant is none.
+            InvalidInput: ``after`` is no place in the log, an instant is none, or no entry is ever of that kind.
         """
         wanted = AuditFilter(
-            inputs.optional_text("kind", kind, bytes_max=LABEL_BYTES_MAX),
+            _kind_of(kind),
             None if owner is None else inputs.owner_of("owner", owner),
             inputs.optional_text("subject", subject, bytes_max=LABEL_BYTES_MAX),
             inputs.optional_text("actor", actor, bytes_max=LABEL_BYTES_MAX),
@@ -111,6 +115,13 @@ class SyncAuditCommands(SyncCore):
 
     def _search(self, wanted: AuditFilter, after: str | None, limit: int) -> AuditPage:
         return drive_now(searched(limit, after, wanted, LOOKED_AT_MAX), self.store.read_now)
+
+
+def _kind_of(given: object) -> str | None:
+    kind = inputs.optional_text("kind", given, bytes_max=LABEL_BYTES_MAX)
+    if kind is not None and kind not in AUDITED_KINDS:  # a mistyped one would find nothing, as if nothing had happened
+        raise InvalidInput(f"kind is one of {', '.join(AUDITED_KINDS)}")
+    return kind
 
 
 def _instant_of(name: str, at: object) -> int | None:

@@ -42,6 +42,9 @@ FIRST_RUN, RUN = 4, 16
 LOOKED_AT_MAX = 10_000
 """How many entries one page of a search is made of at the most; then it says that there may be more."""
 
+UNREADABLE_ENTRY = "unreadable"
+"""The kind of an entry of which nothing can be read."""
+
 NOT_BELIEVED = ":"
 """Stands for an entry that is there and whose row is not as it was written."""
 
@@ -399,7 +402,7 @@ def _entry_in(text: str | None, chain: int, number: int) -> dict[str, Any]:
         entry = entry_in(text or "")
         return {**entry, "chain": chain, "n": number, "at": int(entry["at"])}
     except (ValueError, KeyError, TypeError):
-        return {"n": number, "chain": chain, "kind": "unreadable"}
+        return {"n": number, "chain": chain, "kind": UNREADABLE_ENTRY}
 
 
 def _before(place: Place, ends: Mapping[int, int]) -> AuditRead[dict[int, int]]:

@@ -128,7 +128,7 @@ def top(options: Namespace) -> int:
         except ImportError:
             raise UsageError("top needs the extra: pip install 'session-tokens[rich]'") from None
         if options.once:
-            Console().print(screen(watched))
+            Console().print(screen(watched, ends=True))
             return exits.OK
         with Live(screen(watched), screen=True, auto_refresh=False) as live:
             while True:
@@ -137,8 +137,8 @@ def top(options: Namespace) -> int:
                 live.update(screen(watched), refresh=True)
 
 
-def screen(watched: Watched) -> RenderableType:
-    """Return what is shown."""
+def screen(watched: Watched, *, ends: bool = False) -> RenderableType:
+    """Return what is shown, once or until somebody ends it."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -157,7 +157,7 @@ def screen(watched: Watched) -> RenderableType:
         parts.append(Text("What happens is not known: neither events (events --on) nor an audit log are kept.", "dim"))
     if watched.trouble:
         parts.append(Text(f"The store does not answer: {watched.trouble}", "bold red"))
-    parts.append(Text(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%SZ}, Ctrl-C ends", "dim"))
+    parts.append(Text(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%SZ}{'' if ends else ', Ctrl-C ends'}", "dim"))
     return Group(*parts)
 
 

@@ -152,7 +152,7 @@ def _insist_it_is_backup(path: Path) -> None:
 
 
 def _insist_on_keys(backup: Path, copy: Path, keys: Keys) -> None:
-    """Refuse keys that are not those of a backup; looked at in its copy, which stays as it is."""
+    """Refuse keys that are not those of a backup, by its copy, which stays as it is."""
     with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
         try:
             check_keys(connection, backup, keyring_of(keys), keys.source, SteadyClock())
