@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from session_tokens import AdapterError, AsyncTokenTables, TokenTables
+from session_tokens._async.mirror import SESSION_PREFIX
 from session_tokens.testing import ManualClock
 from tests.helpers.user_dbs import PlainDB
 
@@ -54,17 +55,18 @@ class InterruptedDB(PlainDB):
     """One process's handle on what all share, which breaks where it is to write one key; it writes over what is there.
 
     Attributes:
+        key: the one key.
         before: is done once, before it breaks.
     """
 
     def __init__(self, shared: PlainDB, key: str, before: Callable[[], object]) -> None:
         super().__init__()
         self.sessions, self.values = shared.sessions, shared.values
-        self._key = key
+        self.key = key
         self.before = before
 
     def set_key_value(self, t_token: str, value: str) -> Any:
-        if t_token == self._key:
+        if t_token == self.key:
             self.before()
             raise ConnectionError
         return super().set_key_value(t_token, value)
@@ -127,6 +129,22 @@ def test_a_session_that_another_process_opened_meanwhile_stays(two: Two) -> None
         assert (first.active_session("s", "ann"), second.active_session("s", "ann")) == (True, True)
         assert second.active_session("s", "bob") is False
         assert second.transition_token_is_active("u") is None
+
+
+def test_a_session_that_another_process_opened_while_it_was_ended_here_keeps_its_owner() -> None:
+    """A log-in ends the owner's last session, and breaks when the DB knows of that; another has the string then."""
+    shared, later = PlainDB(), ManualClock()
+    later.advance(1)
+    with TokenTables(shared, sweep=False, clock=later) as first:
+        db = InterruptedDB(shared, "nothing yet", lambda: first.add_session("s", "ann"))
+        with TokenTables(db, sweep=False, clock=ManualClock()) as second:
+            second.add_session("s", "bob")
+            db.key = f"{SESSION_PREFIX}anew"
+            with pytest.raises(AdapterError):
+                second.add_session("anew", "bob")
+
+            assert shared.sessions == {"s": "ann"}
+            assert first.active_session("s", "ann") is True
 
 
 def test_a_session_whose_first_token_another_process_added_meanwhile_is_taken_back_alone(two: Two) -> None:

@@ -212,7 +212,9 @@ class SyncMirrorStore(BlockingStore):
             has_ended = owner_of_living(old) is not None and owner_of_living(new) is None
             # Where the string is used again at once, the DB knows already whose it is now.
             if old is not None and has_ended and old.id not in opened:
-                back = TakingBack("set_session_key_value", (old.id, old.owner))
+                # Its record is taken back before: where another process has written that, the string is another's.
+                living = (_session_text(old),)
+                back = TakingBack("set_session_key_value", (old.id, old.owner), SESSION_PREFIX + old.id, living)
                 self._do(undo, back, "del_session_key_value", old.id)
             record = new if new is not None else old
             if record is not None:

@@ -28,14 +28,14 @@ class TakingBack(NamedTuple):
 
     Attributes:
         method, args: the call.
-        key: of the token DB, which tells; ``None`` where nothing does.
+        key: of the token DB, which tells.
         ours: what stands under it as long as nobody else has written; ``None`` for nothing.
     """
 
     method: str
     args: tuple[str, ...]
-    key: str | None = None
-    ours: tuple[str | None, ...] = ()
+    key: str
+    ours: tuple[str | None, ...]
 
 
 Undo = list[TakingBack]
@@ -169,7 +169,7 @@ class SyncDBCalls:
         while undo:
             each = undo.pop()
             try:
-                if each.key is None or self.call("get_key_value", each.key) in each.ours:
+                if self.call("get_key_value", each.key) in each.ours:
                     self.call(each.method, *each.args)
             except AdapterError:
                 log.warning(NOT_TAKEN_BACK, each.method)
@@ -261,7 +261,7 @@ class AsyncDBCalls:
         while undo:
             each = undo.pop()
             try:
-                if each.key is None or await self.call("get_key_value", each.key) in each.ours:
+                if await self.call("get_key_value", each.key) in each.ours:
                     await self.call(each.method, *each.args)
             except AdapterError:
                 log.warning(NOT_TAKEN_BACK, each.method)
