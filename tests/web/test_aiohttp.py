@@ -8,12 +8,22 @@ from typing import Any
 
 import aiohttp_session
 import pytest
-from aiohttp import web
+from aiohttp import WSMsgType, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from session_tokens import AsyncSessionTokens, InvalidInput
 from session_tokens.clock import ManualClock
 from session_tokens.web.aiohttp import SessionTokensStorage, current_session, login, logout
+
+
+async def watched(request: web.Request) -> web.WebSocketResponse:
+    session, socket = await current_session(request), web.WebSocketResponse()
+    await socket.prepare(request)
+    await socket.send_str(str(session.owner))
+    async with session.closes(socket):
+        await socket.receive()
+    return socket
+
 
 Client = TestClient[web.Request, web.Application]
 Make = Callable[..., Awaitable[Client]]
@@ -107,7 +117,7 @@ async def make() -> AsyncIterator[Make]:
             storage = SessionTokensStorage(store, **options)
             aiohttp_session.setup(app, storage)
             app.on_cleanup.append(storage.close)
-            for view in (show, untouched):
+            for view in (show, untouched, watched):
                 app.router.add_get(f"/{view.__name__}", view)
             for change in (
                 put, redirected, broken, failing, log_in, anew, log_out, invalidate, streamed, others,
@@ -236,3 +246,14 @@ async def test_what_can_never_be_right_is_refused(tokens: AsyncSessionTokens) ->
         SessionTokensStorage(tokens, cookie_name="a b")
     with pytest.raises(TypeError, match="URL of a store"):
         SessionTokensStorage(1)  # type: ignore[arg-type]
+
+
+async def test_a_socket_ends_with_the_log_in(tokens: AsyncSessionTokens, make: Make) -> None:
+    client = await make(tokens)
+    await client.post("/log_in?name=ann")
+    async with client.ws_connect("/watched") as socket:
+        assert await socket.receive_str() == "ann"
+        await client.post("/log_out")
+        ended = await socket.receive()
+
+    assert (ended.type, ended.data, ended.extra) == (WSMsgType.CLOSE, 4001, "the session has ended: logout")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from quart import Quart, session, websocket
+from quart.testing.connections import WebsocketDisconnectError
 
 from session_tokens import AsyncSessionTokens, InvalidInput
 from session_tokens.clock import ManualClock
@@ -97,6 +98,25 @@ def made(store: str | AsyncSessionTokens | None, **options: Any) -> Any:
     async def socket() -> None:
         session["from"] = "a socket"
         await websocket.send_json(dict(session))
+
+    return app
+
+
+def watched(store: AsyncSessionTokens) -> Any:
+    """Make the shop with a WebSocket that ends with the log-in."""
+    app: Quart = made(store)
+
+    @app.get("/devices")
+    async def devices() -> list[str]:
+        here = current_session().web
+        page = await here.list_devices()
+        return [each.owner for each in page.items if each.id == here.id]
+
+    @app.websocket("/watched")
+    async def ending() -> None:
+        await websocket.send(str(current_session().owner))
+        async with current_session().web.closes(websocket):
+            await websocket.receive()
 
     return app
 
@@ -227,3 +247,16 @@ async def test_an_application_with_other_sessions_is_told_so() -> None:
     async with app.test_request_context("/"):
         with pytest.raises(InvalidInput, match="session_interface"):
             login("ann")
+
+
+async def test_a_socket_ends_with_the_log_in(tokens: AsyncSessionTokens) -> None:
+    client = watched(tokens).test_client()
+    await client.post("/log-in/ann")
+    assert await told(await client.get("/devices")) == ["ann"]
+    async with client.websocket("/watched") as connected:
+        assert await connected.receive() == "ann"
+        await client.post("/log-out")
+        with pytest.raises(WebsocketDisconnectError) as ended:
+            await connected.receive()
+
+    assert ended.value.args == (4001,)

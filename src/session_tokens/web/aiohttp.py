@@ -21,6 +21,7 @@ from ..errors import InvalidInput, Refused, StoreBusy, StoreUnavailable
 from ..settings import UNSET, Duration, Settings, Unset
 from .asgi import AsyncWebSession
 from .cookies import SameSite, cookie_named
+from .ends import Closing
 from .incoming import Incoming
 from .keeping import RETRY_AFTER_S, UNREADABLE, UNWRITABLE, Arriving, Keeping, headers_with
 from .moving_in import Peer
@@ -28,8 +29,30 @@ from .origins import FORGED
 from .rotating import GRACE_S
 from .session import drive_async
 from .shared_store import SharedStore
+from .sockets import SESSION_ENDED
 
 log = logging.getLogger("session_tokens.web")
+
+
+class AiohttpWebSession(AsyncWebSession):
+    """A browser's session in an application of aiohttp."""
+
+    __slots__ = ()
+
+    def closes(self, websocket: Any = None, code: int = SESSION_ENDED) -> Closing:
+        """Return a block that is left when the session ends, and which closes a ``WebSocketResponse`` then."""
+        return super().closes(None if websocket is None else _Closable(websocket), code)
+
+
+class _Closable:
+    """A WebSocket of aiohttp, closed as others are."""
+
+    def __init__(self, websocket: web.WebSocketResponse) -> None:
+        self._websocket = websocket
+
+    async def close(self, code: int, reason: str, /) -> None:
+        """Close it."""
+        await self._websocket.close(code=code, message=reason.encode())
 
 
 class TokensSession(Session):
@@ -39,7 +62,7 @@ class TokensSession(Session):
         web: what it stands on: who is logged in, ``login``, ``logout``, ``flash``, the user's other sessions.
     """
 
-    def __init__(self, web: AsyncWebSession, *, is_loaded: bool) -> None:
+    def __init__(self, web: AiohttpWebSession, *, is_loaded: bool) -> None:
         super().__init__(web.id, data=None, new=web.record is None)
         self.web, self.is_loaded = web, is_loaded
         self._mapping = web
@@ -161,12 +184,12 @@ class SessionTokensStorage(AbstractStorage):
     async def new_session(self) -> TokensSession:
         """Return an empty session; with the response it takes the place of the one that the browser had."""
         given = await self._tokens(), self.store.ends, _Nobody(), self.keeping.options
-        return TokensSession(self.keeping.named(AsyncWebSession(None, None, *given)), is_loaded=False)
+        return TokensSession(self.keeping.named(AiohttpWebSession(None, None, *given)), is_loaded=False)
 
-    async def _read(self, arriving: Arriving, secret: str | None) -> AsyncWebSession:
+    async def _read(self, arriving: Arriving, secret: str | None) -> AiohttpWebSession:
         tokens = await self._tokens()
         given = tokens, self.store.ends, arriving, self.keeping.options
-        steps = self.keeping.loading(lambda record, secret: AsyncWebSession(record, secret, *given), secret, arriving)
+        steps = self.keeping.loading(lambda record, secret: AiohttpWebSession(record, secret, *given), secret, arriving)
         try:
             return await drive_async(tokens, steps)
         except (StoreUnavailable, StoreBusy) as error:
@@ -205,7 +228,7 @@ class SessionTokensStorage(AbstractStorage):
         for name, value in after:
             response.headers.add(name.decode(), value.decode())
 
-    async def _in_its_place(self, request: web.Request, new: AsyncWebSession) -> AsyncWebSession:
+    async def _in_its_place(self, request: web.Request, new: AiohttpWebSession) -> AiohttpWebSession:
         """Return the session of the browser with what a new one holds, and nothing of what it held itself."""
         kept = (await self.load_session(request)).web
         fields, log_in = dict(new), new.log_in_to_be
@@ -232,7 +255,7 @@ def storage_of(app: web.Application) -> SessionTokensStorage | None:
     return None
 
 
-async def current_session(request: web.Request) -> AsyncWebSession:
+async def current_session(request: web.Request) -> AiohttpWebSession:
     """Return the session of the browser, a visitor's too, with all that it can do beside its fields.
 
     Raises:

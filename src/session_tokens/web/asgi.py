@@ -28,7 +28,7 @@ from .keeping import UNREADABLE, UNWRITABLE, Arriving, Keeping, headers_of_answe
 from .moving_in import Peer
 from .origins import FORGED
 from .rotating import GRACE_S
-from .session import WebSession, drive_async
+from .session import Encode, WebSession, as_it_is, drive_async
 from .shared_store import SharedStore
 from .sockets import SESSION_ENDED
 
@@ -73,8 +73,11 @@ class AsyncWebSession(WebSession):
         ends: Callable[[AsyncSessionTokens], Ends],
         request: Arriving,
         options: dict[str, Any],
+        *,
+        encode: Encode = as_it_is,
+        decode: Encode = as_it_is,
     ) -> None:
-        WebSession.__init__(self, record, secret, client=request.client, options=options)
+        WebSession.__init__(self, record, secret, encode=encode, decode=decode, client=request.client, options=options)
         self.tokens = tokens
         self._ends, self._request = ends, request
 

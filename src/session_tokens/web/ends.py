@@ -13,6 +13,7 @@ import asyncio
 import heapq
 import logging
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any, Self
 
 from .._async.api import AsyncSessionTokens
@@ -245,6 +246,7 @@ class Closing:
         self._task = asyncio.current_task()
         assert self._task is not None
         self._cancelled = self._task.cancelling()
+        self._context = copy_context()
         if self._ends is not None and self._session is not None:
             self._forget = self._ends.wait(self._session, self._end)
         return self
@@ -253,7 +255,8 @@ class Closing:
         assert self._task is not None
         self.has_ended, self.reason = True, reason
         if self._close is not None:
-            self._closing = asyncio.get_running_loop().create_task(self._send_close(self._close))
+            closing = self._send_close(self._close)  # in the context of the block: frameworks find a WebSocket by it
+            self._closing = asyncio.get_running_loop().create_task(closing, context=self._context)
         self._task.cancel()
 
     async def _send_close(self, close: Callable[[str], Any]) -> None:

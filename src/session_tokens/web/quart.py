@@ -23,10 +23,13 @@ from ..crypto.minting import Pepper
 from ..errors import InvalidInput, StoreError
 from ..records import Session
 from ..settings import Duration, Settings
+from .asgi import AsyncWebSession
 from .cookies import cookie_named
 from .flask.by_flask import SessionsByFlask, answer_unavailable, unavailable
 from .flask.session import FlaskSession, decode, encode
 from .flask.settings import store_url
+from .incoming import Incoming
+from .keeping import Arriving
 from .moving_in import Peer, moving_in, peers_of
 from .origins import FORGED
 from .rotating import GRACE_S, rotating
@@ -46,6 +49,13 @@ class QuartSession(FlaskSession):
     has_moved = False
 
     @property
+    def web(self) -> AsyncWebSession:
+        """The session without what is Quart's own: who is logged in, their other sessions, ``closes``."""
+        web = super().web
+        assert isinstance(web, AsyncWebSession)
+        return web
+
+    @property
     def accessed(self) -> bool:
         """Whether the view read it. Quart touches each session itself, which does not count."""
         return self.is_loaded
@@ -53,6 +63,25 @@ class QuartSession(FlaskSession):
     @accessed.setter
     def accessed(self, value: bool) -> None:
         """Accept what Quart says."""
+
+
+class _Asked(Arriving):
+    """What is known of a request, or of a WebSocket."""
+
+    def __init__(self, request: BaseRequestWebsocket, look: Callable[[Any], Incoming]) -> None:
+        self._request, self._look_at = request, look
+        self._cookies = "; ".join(request.headers.getlist("Cookie")).encode("latin-1", "replace")
+
+    def cookie(self, name: str) -> str | None:
+        """Return the value of a cookie, of another library for example."""
+        return cookie_named(name).value_in(self._cookies).decode("latin-1") or None
+
+    def _look(self) -> Incoming:
+        return self._look_at(self._request)
+
+    def _header(self, name: str) -> str | None:
+        value: str | None = self._request.headers.get(name)
+        return value
 
 
 class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
@@ -116,29 +145,25 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
 
     async def open_session(self, app: Quart, request: BaseRequestWebsocket) -> QuartSession:
         """Return the session of a request, read from the store if the browser has a cookie of ours."""
-        header = "; ".join(request.headers.getlist("Cookie")).encode("latin-1", "replace")
-
-        def cookie(name: str) -> str | None:
-            return cookie_named(name).value_in(header).decode("latin-1") or None
-
+        arriving = _Asked(request, self._incoming)
+        cookie, incoming = arriving.cookie, arriving.incoming
         presented = cookie(self.cookie_name(app, request))
         others = [peer for peer in self._peers if cookie(peer.cookie)]
-        incoming = self._incoming(request)
 
-        def client() -> tuple[str | None, str | None]:
-            return request.headers.get("User-Agent"), incoming.address
+        def made(record: Session | None = None, secret: str | None = None) -> AsyncWebSession:
+            store = self.store_of(app)
+            given = store.when_asked(), store.ends, arriving
+            return AsyncWebSession(record, secret, *given, options={}, encode=encode, decode=decode)
 
-        def made(record: Session | None = None, secret: str | None = None) -> WebSession:
-            return WebSession(record, secret, encode=encode, decode=decode, client=client)
-
-        async def found() -> WebSession | StoreError:
+        async def found() -> AsyncWebSession | StoreError | None:
             if not (presented or others) or incoming.is_forged:
-                return made()
+                return None
             try:
                 tokens = await self.tokens_of(app)
                 web = await drive_async(tokens, loading(made, presented))
                 if web.record is None and others:
-                    issued = await drive_async(tokens, moving_in(self._peers, cookie, encode=encode, client=client))
+                    moving = moving_in(self._peers, cookie, encode=encode, client=arriving.client)
+                    issued = await drive_async(tokens, moving)
                     if issued is not None:
                         web = made(issued.session, issued.secret)
                         web.rotated(issued)
@@ -155,7 +180,7 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
                 raise Forbidden(FORGED)
             if isinstance(outcome, StoreError):
                 raise unavailable(outcome) from outcome
-            return outcome
+            return made() if outcome is None else outcome
 
         given = bool(presented or others), incoming.is_forged, self.owner_key, self._owner_of
         session = QuartSession(load, *given)

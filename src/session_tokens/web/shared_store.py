@@ -107,7 +107,11 @@ class SharedStore:
                 return await self.tokens()
             except StoreUnavailable as error:
                 log.warning("the store of the sessions is not there yet: %s", error)
-        return cast("AsyncSessionTokens", OpenedWhenAsked(self))
+        return self.when_asked()
+
+    def when_asked(self) -> AsyncSessionTokens:
+        """Return the API on the store if it is open, else one that opens it when it is asked."""
+        return self.at_hand() or cast("AsyncSessionTokens", OpenedWhenAsked(self))
 
     def use(self, tokens: AsyncSessionTokens | None) -> AsyncSessionTokens | None:
         """Keep sessions with another API from now on, as tests do; return the one that was given before."""
