@@ -47,10 +47,7 @@ REPLACEMENTS = (
     (r"any number of tasks and threads", "any number of threads"),
 )
 STORE = "mirror.py"
-STORE_REPLACEMENTS = (
-    (r"\basync def (read|run|due|close)\(self", r"def \1_now(self"),
-    (r"await self\.run\(", "self.run_now("),
-)
+STORE_REPLACEMENTS = ((r"\basync def (read|run|due|close)\(self", r"def \1_now(self"),)
 """Before the others, in the one store among the sources: its coroutines become a ``BlockingStore``'s plain methods."""
 
 STORES = {

@@ -263,6 +263,7 @@ class AsyncTablesCommands(AsyncTablesCore):
         receiver = receiver_key if is_known else inputs.owner_of("receiver_key", receiver_key)
         if self._mirror is not None:
             await self._refresh_token(t_token)
+            await self._mirror.refresh_owner(receiver)
         id = t_token if self._memory is not None and type(t_token) is str else await self._token_id(t_token)
         try:
             await self.store.run(_TRANSFER_TOKEN, id, yielder_key or None, receiver, None, None)

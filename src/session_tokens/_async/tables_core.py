@@ -260,13 +260,11 @@ class AsyncTablesCore:
 
     async def _refresh_session(self, id: str) -> None:
         if self._mirror is not None and can_be_name(id):
-            await self._mirror.refresh_session(id, named.adopt, lambda: (named.forget_session, self._policy))
+            await self._mirror.refresh_session(id)
 
     async def _refresh_token(self, id: str) -> None:
         if self._mirror is not None and can_be_name(id):
-            token = await self._mirror.refresh_token(id, named.adopt)
-            if token is not None and token.session_id is not None:
-                await self._refresh_session(token.session_id)
+            await self._mirror.refresh_token(id)
         elif self._former is not None and can_be_name(id):
             await self._move_token_in(self._former, id)
 
@@ -313,6 +311,8 @@ class AsyncTablesCore:
         issue = self._issue_of(string, await self._token_id(string), kind, text, is_json)
         if owner is None:
             return await self._answered(tokens.issue_token, self._policy, None, issue)
+        if self._mirror is not None:
+            await self._mirror.refresh_owner(owner)
         return await self._answered(named.add_owned_token, self._policy, owner, issue)
 
     def _take_timeouts(self) -> None:

@@ -9,7 +9,9 @@ refused.
 
 In the token DB a session's record is kept under ``\x1fst:s:`` + session, a token's under ``\x1fst:t:`` + token, both
 as JSON; the token's own key holds its value verbatim. What another process ended is gone from there, which
-``refresh_session`` and ``refresh_token`` see. A session's string may be used again by a process that knows nothing of
+``refresh_session`` and ``refresh_token`` see. Nothing is changed here before the DB has been asked about it: a sweep, a
+log-in or the end of a session meets records that were named by nobody, and what another process made of them stands.
+A session's string may be used again by a process that knows nothing of
 the tokens under the former session: so a token's record says when its session was opened, and one that hung on a
 former session is judged as after its end, and cleaned up, when it is met.
 """
@@ -19,6 +21,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from ..contract.changes import Changes, owner_of_living
@@ -28,9 +31,11 @@ from ..contract.transaction import Rule
 from ..errors import AdapterError, CorruptRecord, StoreBusy
 from ..records import Session, Token
 from ..records.session import is_another
-from ..settings import ATTEMPTS_MAX
+from ..rules.token_tables import adopt, forget_session
+from ..settings import ATTEMPTS_MAX, Policy, Settings
 from ..stores.common.kinds import SESSION, TOKEN
 from ..stores.common.record_codec import session_of, token_of
+from ..stores.memory.indexes import members
 from ..stores.memory.store import MemoryStore
 from ..tables.user_db import SyncDBCalls, SyncKeyLocks, TakingBack, Undo
 
@@ -61,6 +66,7 @@ class SyncMirrorStore(BlockingStore):
         self.unreadables = inner.unreadables
         self._calls = calls
         self._locks = SyncKeyLocks()
+        self._policy = Policy(Settings(), names=True, whole=True)
 
     def read_now(self, queries: Sequence[Query]) -> Snapshot:
         """Return from the records of this process."""
@@ -77,10 +83,15 @@ class SyncMirrorStore(BlockingStore):
 
     def run_now(self, rule: Rule[T], *args: object) -> T:
         """Plan, write through, commit; raises ``AdapterError`` with everything as it was if the DB fails."""
+        return self._run(set(), rule, *args)
+
+    def _run(self, heard: set[str], rule: Rule[T], *args: object) -> T:
         for _ in range(ATTEMPTS_MAX):
             result, changes, _ = self.inner.plan_now(rule, *args)
             if not changes:
                 return result
+            if self._is_otherwise_there(changes, heard):
+                continue
             keys = _keys_of(changes)
             with self._locks.hold(keys):
                 result, changes, now = self.inner.plan_now(rule, *args)
@@ -97,9 +108,11 @@ class SyncMirrorStore(BlockingStore):
             rule: answers the session, and whether it is new.
             args_with: answers the rule's arguments for a hash.
         """
-        keys = {"s:" + id, "o:" + owner}
+        keys, heard = {"s:" + id, "o:" + owner}, {"s:" + id}
         for _ in range(ATTEMPTS_MAX):
             _, changes, _ = self.inner.plan_now(rule, *args_with(""))
+            if self._is_otherwise_there(changes, heard):
+                continue
             keys |= _keys_of(changes)
             with self._locks.hold(keys):
                 (session, is_new), changes, _ = self.inner.plan_now(rule, *args_with(""))
@@ -154,8 +167,37 @@ class SyncMirrorStore(BlockingStore):
         row[VALUE_COLUMN] = value
         return token_of(row), opened_at if isinstance(opened_at, int) else None
 
-    def refresh_session(self, id: str, adopt: Rule[None], forget: Callable[[], tuple[Rule[bool], Any]]) -> None:
+    def refresh_session(self, id: str) -> None:
         """Take over what the DB says of a session; what it has no more is ended here, with its tokens."""
+        self._hear_of_session(id, set())
+
+    def refresh_owner(self, owner: str) -> None:
+        """Take over what the DB says of the sessions of an owner that are known here."""
+        for id in list(members(self.inner.owners, owner)):
+            self.refresh_session(id)
+
+    def refresh_token(self, id: str) -> None:
+        """Take over what the DB says of a token and of the session that holds it."""
+        self._hear_of_token(id, set())
+
+    def _token_taken_over(self, id: str) -> Token | None:
+        with self._locks.hold(["t:" + id]):
+            there, opened_at = self._token_there(id)
+            if there != self.inner.tokens.get(id):
+                if there is not None and there.session_id is not None:
+                    there = self._without_stranger(there, there.session_id, opened_at)
+                self.inner.adopt_now(adopt, None, [(id, there)])
+        return there
+
+    def _hear_of_session(self, id: str, heard: set[str]) -> None:
+        """Take over what the DB says of a session.
+
+        Args:
+            heard: the names of what was asked about for the same command, and is not again.
+        """
+        if "s:" + id in heard:
+            return
+        heard.add("s:" + id)
         with self._locks.hold(["s:" + id]):
             there = self.session_in_db(id)
             here = self.inner.sessions.get(id)
@@ -164,18 +206,32 @@ class SyncMirrorStore(BlockingStore):
             if there is not None and (here is None or there.version > here.version or is_another(there, here)):
                 self.inner.adopt_now(adopt, there, [])
         if there is None and here is not None:
-            rule, policy = forget()
-            self.run_now(rule, policy, id)
+            self._run(heard, forget_session, self._policy, id)
 
-    def refresh_token(self, id: str, adopt: Rule[None]) -> Token | None:
-        """Take over what the DB says of a token, and return it."""
-        with self._locks.hold(["t:" + id]):
-            there, opened_at = self._token_there(id)
-            if there != self.inner.tokens.get(id):
-                if there is not None and there.session_id is not None:
-                    there = self._without_stranger(there, there.session_id, opened_at)
-                self.inner.adopt_now(adopt, None, [(id, there)])
-        return there
+    def _hear_of_token(self, id: str, heard: set[str]) -> None:
+        if "t:" + id in heard:
+            return
+        heard.add("t:" + id)
+        there = self._token_taken_over(id)
+        if there is not None and there.session_id is not None:
+            self._hear_of_session(there.session_id, heard)
+
+    def _is_otherwise_there(self, changes: Changes, heard: set[str]) -> bool:
+        """Ask the DB about what a change set would change, and take that over; return whether it is another thing.
+
+        What the DB holds in the place of a record, and is none, is written over.
+        """
+        for session, _ in changes.sessions:
+            if session is not None:
+                with suppress(CorruptRecord):
+                    self._hear_of_session(session.id, heard)
+        for token, _ in changes.tokens:
+            if token is not None:
+                with suppress(CorruptRecord):
+                    self._hear_of_token(token.id, heard)
+        return any(
+            old is not None and self.inner.sessions.get(old.id) is not old for old, _ in changes.sessions
+        ) or any(old is not None and self.inner.tokens.get(old.id) is not old for old, _ in changes.tokens)
 
     def _without_stranger(self, token: Token, session_id: str, opened_at: int | None) -> Token | None:
         """Return a token as it stands after its session's end, if that string names another session by now."""

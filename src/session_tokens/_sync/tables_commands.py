@@ -264,6 +264,7 @@ class SyncTablesCommands(SyncTablesCore):
         receiver = receiver_key if is_known else inputs.owner_of("receiver_key", receiver_key)
         if self._mirror is not None:
             self._refresh_token(t_token)
+            self._mirror.refresh_owner(receiver)
         id = t_token if self._memory is not None and type(t_token) is str else self._token_id(t_token)
         try:
             self.store.run_now(_TRANSFER_TOKEN, id, yielder_key or None, receiver, None, None)

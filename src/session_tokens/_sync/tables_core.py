@@ -261,13 +261,11 @@ class SyncTablesCore:
 
     def _refresh_session(self, id: str) -> None:
         if self._mirror is not None and can_be_name(id):
-            self._mirror.refresh_session(id, named.adopt, lambda: (named.forget_session, self._policy))
+            self._mirror.refresh_session(id)
 
     def _refresh_token(self, id: str) -> None:
         if self._mirror is not None and can_be_name(id):
-            token = self._mirror.refresh_token(id, named.adopt)
-            if token is not None and token.session_id is not None:
-                self._refresh_session(token.session_id)
+            self._mirror.refresh_token(id)
         elif self._former is not None and can_be_name(id):
             self._move_token_in(self._former, id)
 
@@ -314,6 +312,8 @@ class SyncTablesCore:
         issue = self._issue_of(string, self._token_id(string), kind, text, is_json)
         if owner is None:
             return self._answered(tokens.issue_token, self._policy, None, issue)
+        if self._mirror is not None:
+            self._mirror.refresh_owner(owner)
         return self._answered(named.add_owned_token, self._policy, owner, issue)
 
     def _take_timeouts(self) -> None:
