@@ -6,16 +6,17 @@ import asyncio
 import threading
 import time
 import uuid
+from typing import Any
 
 import pytest
 
-from session_tokens import AsyncSessionTokens, SessionTokens, StoreUnavailable
+from session_tokens import AsyncSessionTokens, SessionTokens, Settings, StoreUnavailable
 from session_tokens.contract.partitioning import partition_of_owner
 from session_tokens.stores.valkey.placement import Placement
 from session_tokens.stores.valkey.store import open_valkey, open_valkey_blocking
 from tests.helpers.acknowledged import ALL, Acknowledged
 from tests.helpers.effort import times
-from tests.helpers.servers.cluster import Mover, cluster_of, shared_cluster
+from tests.helpers.servers.cluster import Cluster, Mover, cluster_of, shared_cluster
 from tests.helpers.waiting import eventually, until_answered, wait_until
 
 pytestmark = pytest.mark.server
@@ -153,3 +154,28 @@ def test_what_lies_on_other_nodes_is_answered_while_one_is_frozen(namespace: str
             asking.join(60)
 
             assert found == [None]
+
+
+async def test_who_follows_events_that_do_not_come_looks_at_64_partitions_20_times_a_second_at_most(
+    namespace: str,
+) -> None:
+    cluster = shared_cluster()
+    url = f"{cluster.url}?timeout=30&namespace={namespace}"
+    settings = Settings(events="durable")
+    async with await AsyncSessionTokens.open(url, pepper=PEPPER, settings=settings, sweep=False) as tokens:
+        following = tokens.follow_events()
+        coming = asyncio.ensure_future(anext(following))
+        await asyncio.sleep(0.2)  # it has begun
+        before, began_s = looks_at(cluster), time.monotonic()
+        await asyncio.sleep(1)
+        looks, took_s = looks_at(cluster) - before, time.monotonic() - began_s
+        session = await tokens.open_session("ann")
+
+        assert (await coming).subject_id == session.id
+        assert 64 <= looks <= (took_s / 0.05 + 2) * 64
+
+
+def looks_at(cluster: Cluster) -> int:
+    """Return how often a stretch of a stream was asked for on all nodes."""
+    told: list[Any] = [node.client.info("commandstats") for node in cluster.nodes]
+    return sum(each.get("cmdstat_xrange", {}).get("calls", 0) for each in told)

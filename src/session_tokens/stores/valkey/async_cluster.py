@@ -59,6 +59,8 @@ T = TypeVar("T")
 
 FINISHED_WITHIN_S = 0.02
 """Seconds for which a command waits until those before it are finished in all their partitions."""
+EVENT_POLL_S = 0.05
+"""What lies between two looks of who follows the events."""
 PAUSE_S, PAUSE_MAX_S = 0.001, 0.05
 """Seconds that a commit waits, at the most, for what is held by another one: at first, and later on."""
 COLLECTED_MAX = 20
@@ -334,6 +336,10 @@ class ClusterStore(OptimisticStore):
         await self._driven(self._moving.moving())
         codec = self._core.codec.at(FIRST)
         return log_read(codec, await self._ask_first(read_words(codec, after, limit)), after, limit)
+
+    async def await_events(self) -> None:
+        """Wait a moment, in which events may come: longer than on one server, for a look asks all partitions."""
+        await asyncio.sleep(EVENT_POLL_S)
 
     async def trim_events(self, keep: int) -> int:
         """Take away the oldest of the events beyond ``keep``, ``TRIMMED_AT_ONCE`` at most; return how many were."""
