@@ -14,7 +14,7 @@ import redis
 from flask import Flask, g
 
 from session_tokens import InvalidInput
-from session_tokens.web.flask import api_of, require_token
+from session_tokens.web.flask import FlaskSession, api_of, require_token
 from session_tokens.web.flask.commands import cli
 from session_tokens.web.flask.interface import SessionTokensInterface
 from session_tokens.web.flask.settings import store_url
@@ -208,3 +208,48 @@ def test_a_request_that_changes_a_permanent_session_prolongs_its_cookie_too() ->
 
     assert "Expires=" in browser.post("/set", json={"theme": "light"}).headers["Set-Cookie"]
     assert "Expires=" in browser.get("/plain").headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize(
+    ("config", "is_permanent"),
+    [
+        ({}, False), ({"SESSION_TYPE": "redis"}, True), ({"SESSION_PERMANENT": True}, True),
+        ({"SESSION_TYPE": "redis", "SESSION_PERMANENT": False}, False),
+    ],
+)  # fmt: skip
+def test_new_sessions_are_as_permanent_as_flask_session_makes_them(config: dict[str, Any], is_permanent: bool) -> None:
+    app = shop("memory://")
+    app.config.update(config)
+    visitor, user, chosen = app.test_client(), app.test_client(), app.test_client()
+    read = app.test_client().get("/read")
+    kept = visitor.post("/set", json={"theme": "dark"})
+    logged_in = user.post("/login?owner=alice")
+    another = user.post("/login?owner=bob")
+    chosen.post("/set", json={"theme": "dark", "_permanent": False})
+    sessions = tokens_of(app).list_sessions(anonymous=True).items
+
+    assert "Set-Cookie" not in read.headers and read.json == {}
+    assert ["Expires=" in each.headers["Set-Cookie"] for each in (kept, logged_in, another)] == [is_permanent] * 3
+    assert [each.data.get("_permanent", False) for each in sessions] == [is_permanent, is_permanent, False]
+    assert (sessions[0].max_age is None) is is_permanent
+
+
+def test_the_session_of_a_user_is_permanent_without_any_other_field() -> None:
+    app = shop("memory://")
+    browser = app.test_client()
+    browser.post("/login?owner=alice")
+    turned = browser.post("/set", json={"_permanent": True})
+    (session,) = tokens_of(app).list_sessions("alice").items
+
+    assert "Expires=" in turned.headers["Set-Cookie"]
+    assert (session.max_age, session.data["_permanent"]) == (None, True)
+    assert "Expires=" in browser.get("/plain").headers["Set-Cookie"]
+
+
+def test_the_id_has_the_name_that_flask_session_gave_it() -> None:
+    app = shop("memory://")
+
+    with app.test_client().session_transaction() as session:
+        assert isinstance(session, FlaskSession) and session.sid is None
+        session["theme"] = "dark"
+    assert session.sid == session.id == tokens_of(app).list_sessions(anonymous=True).items[0].id

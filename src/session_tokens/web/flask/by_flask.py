@@ -94,6 +94,8 @@ class SessionsByFlask:
 
     def _written(self, app: Any, session: FlaskSession, response: Any, request: Any, settings: Settings) -> Settling:
         web, status = session.web, response.status_code
+        if app.config.get("SESSION_PERMANENT", bool(app.config.get("SESSION_TYPE"))):
+            session.be_permanent()
         has_turned = session.conclude(self._lifetime(app, session))
         if session.is_forged and web.is_logging_in:
             answer(response, 403, FORGED + "\n")

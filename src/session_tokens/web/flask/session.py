@@ -116,6 +116,18 @@ class FlaskSession(SessionMixin):
     def permanent(self, value: bool) -> None:
         self[PERMANENT] = bool(value)
 
+    @property
+    def sid(self) -> str | None:
+        """The public id, as ``id``; Flask-Session has this name."""
+        return self.id
+
+    def be_permanent(self) -> None:
+        """Make a session permanent that is opened with this response, unless the application said what it shall be."""
+        is_new = self.web.record is None or self._owner_to_be() is not None
+        has_data = bool(dict.__len__(self.web)) or self.web.is_logging_in
+        if is_new and has_data and not dict.__contains__(self.web, PERMANENT):
+            self.permanent = True
+
     # --- the mapping ---------------------------------------------------------------------------------------------
 
     def __getitem__(self, field: str) -> Any:
@@ -215,7 +227,8 @@ class FlaskSession(SessionMixin):
             rest = dict(web)
             web.logout()
             web.update(rest)
-        if dict.__len__(web) == 1 and dict.__contains__(web, PERMANENT):
+        is_alone = dict.__len__(web) == 1 and dict.__contains__(web, PERMANENT)
+        if is_alone and owner is None and web.owner is None:
             del web[PERMANENT]
         web.options = dict(lifetime)
         if owner is not None:
