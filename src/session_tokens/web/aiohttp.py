@@ -9,7 +9,7 @@ a WebSocket aiohttp_session keeps nothing: call ``await storage.save_session(req
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -241,6 +241,15 @@ class SessionTokensStorage(AbstractStorage):
     async def close(self, _: web.Application | None = None) -> None:
         """Close the store if it was opened here: ``app.on_cleanup.append(storage.close)``."""
         await self.store.close()
+
+
+@web.middleware
+async def outages(request: web.Request, handler: Callable[[web.Request], Awaitable[Any]]) -> Any:
+    """Answer 503 where a view asks the store itself, which is away: ``web.Application(middlewares=[outages])``."""
+    try:
+        return await handler(request)
+    except (StoreUnavailable, StoreBusy) as error:
+        raise _unreadable(error) from error
 
 
 def storage_of(app: web.Application) -> SessionTokensStorage | None:

@@ -12,6 +12,7 @@ middleware settles the session that it made itself, whatever the application put
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
 from typing import Any, Protocol
 
@@ -368,7 +369,7 @@ class Response(Connection):
     def send(self, message: Message) -> Awaitable[None]:
         """Send a message of the application."""
         if message["type"] == "http.response.start" and not self.has_begun:
-            if not self.session.is_untouched:
+            if not self.session.is_untouched or message["status"] == 500:
                 return self._begin(message)
             self.has_begun = True
         return _nothing() if self._is_refused else self._send(message)
@@ -377,6 +378,13 @@ class Response(Connection):
         session = self.session
         if session.is_logging_in and session.is_forged:
             await self._replace(403, FORGED)
+            return
+        error = sys.exc_info()[1]
+        if message["status"] == 500 and isinstance(error, StoreUnavailable | StoreBusy):
+            # A framework that handles errors itself, as Litestar does, makes its answer while it does so.
+            log.warning("a request is answered 503, for the store cannot be asked: %s", error)
+            await _settle_error(session)
+            await self._replace(503, "try again")
             return
         try:
             change = await drive_async(session.tokens, self._keeping.settling(session, message["status"]))

@@ -25,7 +25,7 @@ from ..records import Session
 from ..settings import Duration, Settings
 from .asgi import AsyncWebSession
 from .cookies import cookie_named
-from .flask.by_flask import SessionsByFlask, answer_unavailable, unavailable
+from .flask.by_flask import SessionsByFlask, answer_unavailable, is_of_outage, unavailable
 from .flask.session import FlaskSession, decode, encode
 from .flask.settings import store_url
 from .incoming import Incoming
@@ -194,6 +194,8 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
         if response is None:
             await self._save_socket(app, session)
             return
+        if is_of_outage(response):
+            answer_unavailable(response)
         if session.has_moved:
             session.read()
         if session.accessed:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Generator
 from typing import Any
 
 from werkzeug.exceptions import ServiceUnavailable
 
-from ...errors import LimitReached, OwnerDisabled, StoreError
+from ...errors import LimitReached, OwnerDisabled, StoreBusy, StoreError, StoreUnavailable
 from ...settings import Settings
 from ..incoming import Incoming, Trust
 from ..origins import FORGED
@@ -225,6 +226,11 @@ def _keep_out_of_caches(response: Any) -> None:
         cache.private = True  # what browsers keep to ask whether it has changed, as static files, they may keep
     else:
         response.headers["Cache-Control"] = "no-store"
+
+
+def is_of_outage(response: Any) -> bool:
+    """Whether a response is a 500 because a view asked the store itself, which is away; it is made in its handling."""
+    return response.status_code == 500 and isinstance(sys.exc_info()[1], StoreUnavailable | StoreBusy)
 
 
 def answer_unavailable(response: Any) -> None:

@@ -22,7 +22,7 @@ from ..origins import FORGED, SAFE
 from ..process_store import ProcessStore
 from ..rotating import GRACE_S, rotating
 from ..session import WebSession, drive
-from .by_flask import SessionsByFlask, unavailable, vary_by_cookie
+from .by_flask import SessionsByFlask, answer_unavailable, is_of_outage, unavailable, vary_by_cookie
 from .session import FlaskSession, decode, encode
 from .settings import store_url
 
@@ -165,6 +165,8 @@ class SessionTokensInterface(SessionsByFlask, SessionInterface):
         """Write what a request changed, in one command, and set or clear the cookie."""
         if not isinstance(session, FlaskSession):
             raise TypeError(f"that session is not of this interface: {type(session).__name__}")
+        if is_of_outage(response):
+            answer_unavailable(response)
         if session.accessed:
             vary_by_cookie(response)
         if self._is_of_no_concern(app, session, response):

@@ -1,0 +1,124 @@
+"""Views that ask the store themselves while it is away: 503 with Retry-After in each framework."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp_session
+import httpx
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from flask import Flask
+from litestar import Litestar, Request, get
+from quart import Quart
+from starlette.applications import Starlette
+from starlette.requests import Request as StarletteRequest
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from session_tokens.crypto.minting import TOKEN_SECRET, new_secret
+from session_tokens.web.aiohttp import SessionTokensStorage, outages
+from session_tokens.web.aiohttp import current_session as session_of_aiohttp
+from session_tokens.web.asgi import SessionMiddleware
+from session_tokens.web.flask import SessionTokensInterface, api_of
+from session_tokens.web.litestar import SessionTokensConfig
+from session_tokens.web.litestar import current_session as session_of_litestar
+from session_tokens.web.quart import QuartSessionTokensInterface
+from tests.helpers.servers.valkey import ValkeyServer
+
+PEPPER = bytes(32)
+
+
+def in_starlette(url: str) -> Any:
+    async def ask(request: StarletteRequest) -> Response:
+        session: Any = request.session
+        return PlainTextResponse(str(await session.tokens.verify_token(new_secret(TOKEN_SECRET))))
+
+    async def fail(request: StarletteRequest) -> Response:
+        raise RuntimeError("of the application's own")
+
+    app = Starlette(routes=[Route("/ask", ask), Route("/fail", fail)])
+    app.add_middleware(SessionMiddleware, store=url, pepper=PEPPER)
+    return app
+
+
+def in_litestar(url: str) -> Any:
+    @get("/ask")
+    async def ask(request: Request[Any, Any, Any]) -> str:
+        return str(await session_of_litestar(request).tokens.verify_token(new_secret(TOKEN_SECRET)))
+
+    @get("/fail")
+    async def fail() -> str:
+        raise RuntimeError("of the application's own")
+
+    return Litestar([ask, fail], middleware=[SessionTokensConfig(store=url, pepper=PEPPER).middleware])
+
+
+def in_quart(url: str) -> Any:
+    app, interface = Quart("asks"), QuartSessionTokensInterface(url, pepper=PEPPER)
+    app.session_interface = interface  # type: ignore[assignment]  # Quart says that it is its own one
+
+    @app.get("/ask")
+    async def ask() -> str:
+        tokens = await interface.tokens_of(app)
+        return str(await tokens.verify_token(new_secret(TOKEN_SECRET)))
+
+    @app.get("/fail")
+    async def fail() -> str:
+        raise RuntimeError("of the application's own")
+
+    return app
+
+
+@pytest.mark.parametrize("made", [in_starlette, in_litestar, in_quart])
+async def test_of_asgi(private_valkey: Callable[..., ValkeyServer], made: Callable[[str], Any]) -> None:
+    server = private_valkey()
+    server.kill()
+    transport = httpx.ASGITransport(made(server.url), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://shop") as browser:
+        answers = [await browser.get(path) for path in ("/ask", "/fail")]
+
+    assert [answer.status_code for answer in answers] == [503, 500]
+    assert ["retry-after" in answer.headers for answer in answers] == [True, False]
+
+
+def test_of_flask(private_valkey: Callable[..., ValkeyServer]) -> None:
+    server = private_valkey()
+    server.kill()
+    app = Flask("asks")
+    app.session_interface = SessionTokensInterface(server.url, pepper=PEPPER)
+
+    @app.get("/ask")
+    def ask() -> str:
+        return str(api_of(app).verify_token(new_secret(TOKEN_SECRET)))
+
+    @app.get("/fail")
+    def fail() -> str:
+        raise RuntimeError("of the application's own")
+
+    answers = [app.test_client().get(path) for path in ("/ask", "/fail")]
+
+    assert [answer.status_code for answer in answers] == [503, 500]
+    assert [answer.headers.get("Retry-After") for answer in answers] == ["2", None]
+
+
+async def test_of_aiohttp(private_valkey: Callable[..., ValkeyServer]) -> None:
+    async def ask(request: web.Request) -> web.Response:
+        tokens = (await session_of_aiohttp(request)).tokens
+        return web.Response(text=str(await tokens.verify_token(new_secret(TOKEN_SECRET))))
+
+    server = private_valkey()
+    app = web.Application(middlewares=[outages])
+    storage = SessionTokensStorage(server.url, pepper=PEPPER)
+    aiohttp_session.setup(app, storage)
+    app.on_cleanup.append(storage.close)
+    app.router.add_get("/ask", ask)
+    async with TestClient(TestServer(app)) as browser:
+        here = await browser.get("/ask")
+        await asyncio.to_thread(server.kill)
+        away = await browser.get("/ask")
+
+    assert (here.status, away.status, "Retry-After" in away.headers) == (200, 503, True)
