@@ -141,3 +141,16 @@ async def test_tasks_leave_what_was_claimed_there_too() -> None:
 
         assert await here.active_session("bob's", "bob") is None
         assert [await tables.session_from_token("ticket") for tables in (here, there)] == ["cyn's", "cyn's"]
+
+
+def test_a_token_of_a_string_that_names_another_session_by_now_is_known_at_once(both: Both) -> None:
+    """Taking over the new session drops what the former one of that string held here."""
+    both.here.add_session("a session", "ann")
+    assert both.there.destroy_session("a session")
+    both.there.add_session("a session", "bob")
+    assert both.there.add_transferable_token("ticket", "seat 12", "bob")
+    both.here.add_session("cyn's", "cyn")
+
+    assert both.here.add_transferable_token("ticket", "another", "cyn") is False
+    assert both.there.transition_token_is_active("ticket") == "seat 12"
+    assert both.here.destroy_token("ticket") is True

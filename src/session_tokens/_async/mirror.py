@@ -216,6 +216,8 @@ class AsyncMirrorStore(Store):
         there = await self._token_taken_over(id)
         if there is not None and there.session_id is not None:
             await self._hear_of_session(there.session_id, heard)
+            if id not in self.inner.tokens:  # a former session of that string went from here, with all that it held
+                await self._token_taken_over(id)
 
     async def _is_otherwise_there(self, changes: Changes, heard: set[str]) -> bool:
         """Ask the DB about what a change set would change, and take that over; return whether it is another thing.

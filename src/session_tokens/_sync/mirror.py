@@ -215,6 +215,8 @@ class SyncMirrorStore(BlockingStore):
         there = self._token_taken_over(id)
         if there is not None and there.session_id is not None:
             self._hear_of_session(there.session_id, heard)
+            if id not in self.inner.tokens:  # a former session of that string went from here, with all that it held
+                self._token_taken_over(id)
 
     def _is_otherwise_there(self, changes: Changes, heard: set[str]) -> bool:
         """Ask the DB about what a change set would change, and take that over; return whether it is another thing.
