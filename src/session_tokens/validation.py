@@ -275,6 +275,9 @@ def encoded_size(name: str, text: str) -> int:
         raise InvalidInput(f"{name} holds lone surrogates, which no encoding can carry; take them out") from None
 
 
+DATA_REMEDY = "keep large data elsewhere, or set max_data_bytes"
+
+
 def value_of(name: str, given: object) -> tuple[str, bool]:
     """Return a value as it is stored: its text, and whether that is JSON (a ``str`` is kept verbatim).
 
@@ -302,17 +305,20 @@ def token_value_of(name: str, given: object) -> tuple[str, bool]:
     return value_of(name, given)
 
 
-def json_text(name: str, given: object, bytes_max: int = VALUE_BYTES_MAX, depth: int = 1) -> str:
+def json_text(
+    name: str, given: object, bytes_max: int = VALUE_BYTES_MAX, depth: int = 1, remedy: str = "store a reference"
+) -> str:
     """Return any JSON value as compact JSON text of at most ``bytes_max``; see ``value_of`` for what is refused.
 
     Args:
         depth: the level at which it will stand, 1 for what stands by itself.
+        remedy: what to do about one that is too large.
     """
     _check_json(name, given, depth, bytes_max)
     text = compact(given)
     size = len(text) if text.isascii() else encoded_size(name, text)
     if size > bytes_max:
-        raise InvalidInput(f"{name} is {size} bytes of JSON; at most {bytes_max} are kept, store a reference")
+        raise InvalidInput(f"{name} is {size} bytes of JSON; at most {bytes_max} are kept, {remedy}")
     return text
 
 
@@ -369,7 +375,7 @@ def data_changes_of(
     changes: dict[str, str | None] = {}
     for field, value in given.items():
         _check_field(field)
-        changes[field] = json_text(f"the field {field[:40]!r}", value, bytes_max, 2)
+        changes[field] = json_text(f"the field {field[:40]!r}", value, bytes_max, 2, DATA_REMEDY)
     for field in removed:
         _check_field(field)
         if field in given:
@@ -388,7 +394,7 @@ def _check_field(field: object) -> None:
 def data_of(given: object, bytes_max: int) -> dict[str, JSON]:
     """Return the data of a new session: a JSON object of at most ``bytes_max``; see ``data_changes_of``."""
     changes = data_changes_of(given, (), bytes_max, "data")
-    json_text("data", dict(given), bytes_max)  # type: ignore[call-overload]  # data_changes_of takes mappings only
+    json_text("data", dict(given), bytes_max, 1, DATA_REMEDY)  # type: ignore[call-overload]  # it is a mapping
     return {field: read_compact(text) for field, text in changes.items() if text is not None}
 
 

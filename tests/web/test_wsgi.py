@@ -255,7 +255,8 @@ def test_what_applications_call_that_had_beakers_sessions(tokens: SessionTokens)
         session = bottle.request.environ["beaker.session"]
         session["views"] = session.get("views", 0) + 1
         session.save()
-        return {"views": session["views"], "id": session.id, "created": session.created}
+        assert session.has_key("views") and session.is_new == (session.last_accessed is None)
+        return {"views": session["views"], "id": session.id, "created": session.created, "used": session.last_accessed}
 
     @app.get("/invalidate")
     def invalidate() -> str:
@@ -271,9 +272,10 @@ def test_what_applications_call_that_had_beakers_sessions(tokens: SessionTokens)
 
     client = Browser(SessionMiddleware(app, tokens, environ_key="beaker.session"))
 
-    assert {"views": 1, "id": None, "created": 0} == client.get("/").json
+    assert {"views": 1, "id": None, "created": 0, "used": None} == client.get("/").json
     second = client.get("/").json
-    assert 2 == second["views"] and second["id"].startswith("ses_") and second["created"] == 1_800_000_000
+    assert 2 == second["views"] and second["id"].startswith("ses_")
+    assert second["created"] == second["used"] == 1_800_000_000
     client.get("/invalidate")
     assert tokens.get_session(second["id"]) is None
     third = client.get("/").json

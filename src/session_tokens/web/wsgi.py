@@ -99,6 +99,20 @@ class WsgiSession(WebSession):
         """When it was opened, in seconds since the epoch; 0 where it has no record yet."""
         return 0 if self.record is None else self.record.created_at // 1000
 
+    @property
+    def is_new(self) -> bool:
+        """Whether there is no record of it yet."""
+        return self.new
+
+    @property
+    def last_accessed(self) -> float | None:
+        """When it was last used, in seconds since the epoch; ``None`` where it has no record yet."""
+        return None if self.record is None else self.record.last_seen_at / 1000
+
+    def has_key(self, field: str) -> bool:
+        """Whether it has a field of that name."""
+        return field in self
+
     def save(self, accessed_only: bool = False) -> None:
         """Do nothing: what was changed is written with the response."""
 
