@@ -154,3 +154,33 @@ def test_a_token_of_a_string_that_names_another_session_by_now_is_known_at_once(
     assert both.here.add_transferable_token("ticket", "another", "cyn") is False
     assert both.there.transition_token_is_active("ticket") == "seat 12"
     assert both.here.destroy_token("ticket") is True
+
+
+def test_a_token_left_behind_by_who_did_not_know_it_waits_from_when_it_is_met(both: Both) -> None:
+    """When its session ended, nobody knows any more; counted from when it was added, its time would be over."""
+    both.here.add_session("bob's", "bob")
+    both.here.add_transferable_token("ticket", "seat 12", "bob")
+    both.here.add_session_bounded_token("bound", "v", "bob")
+    both.clock.advance(3500)
+    assert both.there.destroy_session("bob's")
+    both.clock.advance(200)
+    fresh = both.fresh()
+
+    assert ("seat 12", "") == (fresh.transition_token_is_active("ticket"), fresh.from_token("ticket"))
+    assert fresh.list_unassigned_tokens() == ["ticket"]
+    assert fresh.transition_token_is_active("bound") is None and "bound" not in both.db.values
+    both.clock.advance(3599)
+    fresh.add_session("cyn's", "cyn")
+    assert fresh.acquire_token("ticket", "cyn's", "cyn")
+    assert both.here.session_from_token("ticket") == "cyn's"
+
+
+def test_a_token_that_nobody_claims_is_over_an_hour_after_it_was_met(both: Both) -> None:
+    both.here.add_session("bob's", "bob")
+    both.here.add_transferable_token("ticket", "seat 12", "bob")
+    assert both.there.destroy_session("bob's")
+    assert both.there.transition_token_is_active("ticket") == "seat 12"
+    both.clock.advance(3600)
+
+    for tables in (both.fresh(), both.here, both.there):
+        assert tables.transition_token_is_active("ticket") is None

@@ -29,8 +29,9 @@ from ..contract.queries import DueRecord, Query, Snapshot
 from ..contract.store import BlockingStore
 from ..contract.transaction import Rule
 from ..errors import AdapterError, CorruptRecord, StoreBusy
-from ..records import Session, Token
+from ..records import BOUND, Session, Token
 from ..records.session import is_another
+from ..rules.expiry import left_behind
 from ..rules.token_tables import adopt, forget_session
 from ..settings import ATTEMPTS_MAX, Policy, Settings
 from ..stores.common.kinds import SESSION, TOKEN
@@ -183,9 +184,11 @@ class SyncMirrorStore(BlockingStore):
     def _token_taken_over(self, id: str) -> Token | None:
         with self._locks.hold(["t:" + id]):
             there, opened_at = self._token_there(id)
-            if there != self.inner.tokens.get(id):
-                if there is not None and there.session_id is not None:
-                    there = self._without_stranger(there, there.session_id, opened_at)
+            here = self.inner.tokens.get(id)
+            held_by = None if there is None else there.session_id
+            if there is not None and held_by is not None and (there != here or held_by not in self.inner.sessions):
+                there = self._without_stranger(there, held_by, opened_at)
+            if there != here:
                 self.inner.adopt_now(adopt, None, [(id, there)])
         return there
 
@@ -236,12 +239,14 @@ class SyncMirrorStore(BlockingStore):
         ) or any(old is not None and self.inner.tokens.get(old.id) is not old for old, _ in changes.tokens)
 
     def _without_stranger(self, token: Token, session_id: str, opened_at: int | None) -> Token | None:
-        """Return a token as it stands after its session's end, if that string names another session by now."""
-        session = self.session_in_db(session_id)
-        if session is None or (token.owner == session.owner and (opened_at is None or opened_at == session.created_at)):
+        """Return a token as it stands after its session's end, if that is gone or the string names another by now."""
+        session, now = self.session_in_db(session_id), self.clock.now()
+        if session is None:  # when it was over, nobody knows any more: it is noticed now
+            left = None if token.traits.kind is BOUND else left_behind(token, now, now)
+        elif token.owner == session.owner and (opened_at is None or opened_at == session.created_at):
             return token
-        # The former session was over when the present one was opened, at the latest.
-        left = token.as_of(self.clock.now(), session.ended(session.created_at, "expired"), None)
+        else:  # the former session was over when the present one was opened, at the latest
+            left = token.as_of(now, session.ended(session.created_at, "expired"), None)
         undo: Undo = []
         try:
             self._put(undo, token.id, _value_of(token), _value_of(left))

@@ -226,7 +226,7 @@ def clean_up(tx: Transaction, policy: Policy, stored: Session, ended: Session) -
         if token.traits.kind is BOUND:
             kept_token = None
         elif heir is None:
-            kept_token = _left_behind(token, ended_at, tx.now)
+            kept_token = left_behind(token, ended_at, tx.now)
         else:
             moved, holder = token.followed(ended, heir)
             kept_token = moved.as_of(tx.now, holder, tx.entry(heir.owner))
@@ -259,7 +259,7 @@ def _few_with_loans(tx: Transaction, tokens: Sequence[Token], most: int | None) 
     return tokens
 
 
-def _left_behind(token: Token, at: int, now: int) -> Token | None:
+def left_behind(token: Token, at: int, now: int) -> Token | None:
     """Return a transferable token after its session ended at ``at``: unassigned, or gone if its time is over."""
     if now >= token.deadline:
         return None
