@@ -192,7 +192,7 @@ def test_nothing_given_is_another_request_than_the_word_for_it(st: SessionTokens
 
     for call in (
         lambda: st.open_session("ann", label="None", idempotency_key="open"),
-        lambda: st.offer_token(token.id, currency="None", idempotency_key="offer"),
+        lambda: st.offer_token(token.id, to="None", idempotency_key="offer"),
         lambda: st.reissue_token(free.id, owner="None", idempotency_key="reissue"),
         lambda: st.change_session(opened.id, detachable=True, label="…", idempotency_key="change"),
     ):
