@@ -61,6 +61,16 @@ def test_json_goes_with_once(cli: Cli) -> None:
 
 
 @pytest.mark.process
+def test_without_a_terminal_it_names_what_prints_it_once(process: Cli) -> None:
+    """It would show nothing, and never end."""
+    process("open", "ann")
+    said = process("top")
+
+    assert (2, "") == (said.code, said.out)
+    assert "--once" in said.err
+
+
+@pytest.mark.process
 def test_it_goes_on_in_a_terminal_until_it_is_interrupted(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
     with SessionTokens.open(url, settings=Settings(events="durable"), sweep=False) as tokens:

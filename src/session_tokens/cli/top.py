@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from argparse import Namespace
 from collections import Counter
@@ -116,6 +117,8 @@ def top(options: Namespace) -> int:
     """Show what lives and what happens until interrupted; once with --once, where --json is for programs."""
     if options.json and not options.once:
         raise UsageError("--json goes with --once; events --follow --json has what happens")
+    if not options.once and not sys.stdout.isatty():
+        raise UsageError("top goes on in a terminal, and this is none; --once prints it once")
     with opened(options) as tokens:
         watched = Watched(tokens)
         watched.look()
