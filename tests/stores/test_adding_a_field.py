@@ -20,20 +20,23 @@ from session_tokens.stores.common.migrations import NEWEST
 from tests.helpers.project import copy_of_source
 
 SERVERS = ["memory", "sqlite", "postgres", "valkey", "mariadb"]
-EDITS = {
-    "records/__init__.py": ("    owner_creations: int | None = None\n", "    colour: str | None = None\n"),
-    "stores/common/kinds.py": ("    owner_creations         number?\n", "    colour                  text?\n"),
-}
-"""The field of a service key in its record, and its column."""
-MIGRATION = {
-    "stores/common/migrations.py": (
-        ")\nNEWEST: Final",
-        f'    Migration({NEWEST + 1}, "colour of keys", (("service key", "colour"),)),\n)\nNEWEST: Final',
-    ),
-}
+FIELD, COLUMN = "    colour: str | None = None\n", "    colour                  text?\n"
+EDITS = [
+    ("records/__init__.py", "    owner_creations: int | None = None\n", FIELD),
+    ("records/session_details.py", "    rotation: Rotation | None = None\n", FIELD),
+    ("records/details.py", "    for_client: str | None = None\n", FIELD),
+    ("stores/common/kinds.py", "    owner_creations         number?\n", COLUMN),
+    ("stores/common/kinds.py", "    rotation                text?\n", COLUMN),
+    ("stores/common/kinds.py", "    for_client              text?\n", COLUMN),
+]
+"""A field of a service key, of a session and of a token, each in its record and in the table of kinds."""
+MIGRATIONS_END = '    Migration(2, "rotation with grace", (("session", "rotation"),)),\n'
+COLOURS = tuple((kind, "colour") for kind in ("service key", "session", "token"))
+MIGRATION = f'    Migration({NEWEST + 1}, "colours", {COLOURS!r}),\n'
 
 PUT = """
 import json, sys
+from session_tokens import SessionTokens
 from session_tokens.records import ServiceKey
 from session_tokens.stores.connect import open_store_now
 
@@ -43,13 +46,15 @@ def put(tx, key):
 def key_with(url, id, extra):
     store = open_store_now(url)
     store.run_now(put, ServiceKey(id, "lookup of " + id, "admin", 1, None, "label", **extra))
-    store.close_now()
+    with SessionTokens(store) as tokens:
+        tokens.issue_token(tokens.open_session("owner of " + id, data={"a": 1}).id, "v", tag="old")
 
 key_with(sys.argv[1], "key_old", {})
 """
 TRY = """
 import json, sys
 from session_tokens.contract.queries import (Get, Scan)
+from session_tokens import SessionTokens
 from session_tokens.records import ServiceKey
 from session_tokens.rules.moving import setting_moved
 from session_tokens.stores.connect import check_store, copy_store, migrate_store, open_store_now
@@ -71,35 +76,51 @@ old, new, by_lookup, all_keys = (
 )
 store.run_now(put, old._replace(colour="blue"))
 changed = store.read_now([Get("key", "key_old")]).found[0].value
-store.close_now()
+
+def colour_session(tx, id):
+    old = tx.session(id)
+    tx.put_session(old, old.replace(details=old.details._replace(colour="red"), version=old.version + 1))
+
+def colour_token(tx, id):
+    old = tx.token(id)
+    tx.put_token(old, old.replace(details=old.details._replace(colour="red"), version=old.version + 1))
+
+tokens = SessionTokens(store)
+opened = tokens.open_session("owner of key_new", data={"a": 1})
+issued = tokens.issue_token(opened.id, "v", tag="new")
+store.run_now(colour_session, opened.id)
+store.run_now(colour_token, issued.id)
+parts = [
+    [record.details.colour for record in sorted(page, key=lambda record: record.created_at)]
+    for page in (tokens.list_sessions().items, tokens.list_tokens().items)
+]
+parts.append([tokens.verify_session(opened.secret).details.colour, tokens.verify_token(issued.secret).details.colour])
+tokens.close()
 found, copied = [], []
 if url != "memory://":
     found = [str(finding) for finding in check_store(url, fix=False, progress=lambda *_: None)]
     copy_store(url, other, progress=lambda *_: None, move=setting_moved)
     copy = open_store_now(other)
     copied = [key.colour for key in copy.read_now([Scan("keys")]).found[0].value]
+    for what in ("sessions", "tokens"):
+        copied.append([each[0].details.colour for each in copy.read_now([Scan(what)]).found[0].value])
     copy.close_now()
 print(json.dumps({
     "old": old.colour, "new": new.colour, "by lookup": by_lookup.colour, "changed": changed.colour,
-    "all": [key.colour for key in all_keys], "found": found, "copied": copied,
+    "all": [key.colour for key in all_keys], "found": found, "copied": copied, "parts": parts,
 }))
 """
 
 
-def edit(folder: Path, edits: dict[str, tuple[str, str]], *, replace: bool = False) -> None:
-    """Write a line after another, or in its place."""
-    for name, (line, new) in edits.items():
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the source with each line written after the one that was the last, and the migration."""
+    folder = copy_of_source(tmp_path_factory.mktemp("edited"))
+    for name, line, new in (*EDITS, ("stores/common/migrations.py", MIGRATIONS_END, MIGRATION)):
         file = folder / "src" / "session_tokens" / name
         text = file.read_text()
         assert text.count(line) == 1, name
-        file.write_text(text.replace(line, new if replace else line + new))
-
-
-@pytest.fixture(scope="module")
-def edited(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = copy_of_source(tmp_path_factory.mktemp("edited"))
-    edit(folder, EDITS)
-    edit(folder, MIGRATION, replace=True)
+        file.write_text(text.replace(line, line + new))
     return folder
 
 
@@ -135,5 +156,6 @@ def test_a_field_that_is_added_is_on_every_store(url: str, edited: Path, tmp_pat
 
     assert said == {
         "old": None, "new": "red", "by lookup": "red", "changed": "blue", "all": [None, "red"], "found": [],
-        "copied": [] if url == "memory://" else ["blue", "red"],
+        "copied": [] if url == "memory://" else ["blue", "red", [None, "red"], [None, "red"]],
+        "parts": [["red"], ["red"], ["red", "red"]] if url == "memory://" else [[None, "red"], [None, "red"], ["red", "red"]],
     }  # fmt: skip

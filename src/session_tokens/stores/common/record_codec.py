@@ -50,6 +50,7 @@ _USUALLY_ABSENT = sorted({len(_NO_DETAILS_ROW) + 2, len(_NO_TOKEN_DETAILS_ROW) +
 _ABSENT = tuple((length, (None,) * length) for length in _USUALLY_ABSENT)
 _OWN = 19
 """Columns of a session, and of a token, before those of their details."""
+_ROTATION = SessionDetails._fields.index("rotation")
 _LATEST = SessionDetails._fields.index("ahead_ms") + 1
 _NO_LATEST = (None,) * (len(SessionDetails._fields) - _LATEST)
 """What is mostly absent of the details of a session that has some."""
@@ -105,7 +106,8 @@ def session_row(session: Session) -> Row:
     versions = _versions_text(details.data_versions) if details.data_versions else "{}"
     if details[_LATEST:] == _NO_LATEST:  # as most are: what is before is a number
         return (*own, *details[:4], versions, details.successor, details.moves, details.ahead_ms)
-    return trimmed((*own, *details[:4], versions, *details[5:-1], rotation_text(details.rotation)))
+    rotation = rotation_text(details.rotation)
+    return trimmed((*own, *details[:4], versions, *details[5:_ROTATION], rotation, *details[_ROTATION + 1 :]))
 
 
 def _own_trimmed(own: Row) -> Row:
@@ -172,14 +174,15 @@ def _session_details(
     timed_from: int | None,
     db_hash: str | None,
     rotation: str | None,
+    *later: Any,
 ) -> SessionDetails:
-    """Return the details in the columns of a session that has some."""
+    """Return the details in the columns of a session that has some; what came later is kept as it is."""
     if secret_kind not in (None, SHORT_SECRET) or not isinstance(data, str) or not isinstance(moves + ahead_ms, int):
         raise ValueError("a kind of secret, data or a number is none")
     return SessionDetails(
         label, user_agent, address, data, {} if data_versions == "{}" else _versions_in(data_versions), successor,
         moves, ahead_ms, secret_kind, acr, amr_text, timed_from, db_hash,
-        None if rotation is None else rotation_of(rotation),
+        None if rotation is None else rotation_of(rotation), *later,
     )  # fmt: skip
 
 
