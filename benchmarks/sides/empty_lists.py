@@ -8,7 +8,8 @@ from typing import Any
 from benchmarks.sides.log_in import OWNER, PEPPER, load
 from benchmarks.sides.serving import Stopwatch, serve
 from session_tokens import SessionTokens, Settings
-from session_tokens.crypto.minting import TOKEN_ID, TOKEN_SECRET, new_id, new_secret
+from session_tokens.crypto.minting import new_id, new_secret
+from session_tokens.crypto.secret_form import TOKEN_ID, TOKEN_SECRET
 from session_tokens.records import BOUND
 from session_tokens.records.traits import token_traits
 from session_tokens.rules.tokens import Issue

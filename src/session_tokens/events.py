@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from .crypto.minting import PARTITION
+from .crypto.secret_form import PARTITION
 from .errors import CorruptRecord, InvalidInput
 from .records import JSON, ServiceKey, Session, Token
 

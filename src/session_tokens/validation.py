@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Collection, Mapping, Set
 from hashlib import sha256
 
-from .crypto.minting import SECRET_LIKE, SECRET_LIKE_LENGTH_MIN, begins_with_secret, holds_secret, is_id
+from .crypto.secret_form import SECRET_LIKE, SECRET_LIKE_LENGTH_MIN, begins_with_secret, holds_secret, is_id
 from .errors import InvalidInput
 from .records import JSON
 from .records.compact import compact, read_compact

@@ -11,7 +11,8 @@ from zlib import crc32
 import pytest
 
 from session_tokens import Issued, SessionTokens, UnknownSession, UnknownToken
-from session_tokens.crypto.minting import ALPHABET, SESSION_SECRET, TOKEN_SECRET, base62, new_secret
+from session_tokens.crypto.minting import new_secret
+from session_tokens.crypto.secret_form import ALPHABET, SESSION_SECRET, TOKEN_SECRET, base62
 from session_tokens.testing import ManualClock
 from tests.helpers.counting_store import CountingStore
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from session_tokens import InvalidInput, SessionTokens, Token, TokenTables
-from session_tokens.crypto.minting import SESSION_SECRET, TOKEN_SECRET, new_secret
+from session_tokens.crypto.minting import new_secret
+from session_tokens.crypto.secret_form import SESSION_SECRET, TOKEN_SECRET
 from session_tokens.validation import INVISIBLE, sent_text
 
 INVISIBLES = [

@@ -12,7 +12,7 @@ from session_tokens import SessionTokens
 from session_tokens.audit.log import Audit, read_anchors
 from session_tokens.audit.reader import read_now, verifying
 from session_tokens.contract.partitioning import partition_of_owner
-from session_tokens.crypto.minting import PARTITIONS
+from session_tokens.crypto.secret_form import PARTITIONS
 from session_tokens.rules.audit import CHAINS, entry_name, head_name, place_of_entry
 from session_tokens.stores.valkey.placement import partition_of
 from tests.helpers.servers.cluster import shared_cluster

@@ -13,7 +13,7 @@ from session_tokens import AsyncSessionTokens, SessionTokens, Settings
 from session_tokens.contract.queries import Get
 from session_tokens.contract.transaction import Transaction, reads
 from session_tokens.events import GAP, NOWHERE, Event, place_of_event
-from session_tokens.rules.moving import setting_moved
+from session_tokens.rules.copied_settings import setting_moved
 from session_tokens.rules.webhooks import STATE, Dead, Hook, State, Waiting, text_of_state
 from session_tokens.stores.common import copied_events
 from session_tokens.stores.connect import copy_store

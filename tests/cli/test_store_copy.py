@@ -18,7 +18,7 @@ import pytest
 from session_tokens import AsyncSessionTokens, AsyncTokenTables, SessionTokens, Settings
 from session_tokens._sync.token_tables import TokenTables
 from session_tokens.errors import StoreError
-from session_tokens.rules.moving import setting_moved
+from session_tokens.rules.copied_settings import setting_moved
 from session_tokens.stores.common.copying import MARK, batches, mark_of, put_records
 from session_tokens.stores.common.kinds import KINDS
 from session_tokens.stores.common.record_codec import Setting

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from session_tokens.crypto.minting import SECRET_LIKE
-from session_tokens.rules.moving import ENDS, setting_moved, within_ends
+from session_tokens.crypto.secret_form import SECRET_LIKE
+from session_tokens.rules.copied_settings import ENDS, setting_moved, within_ends
 from session_tokens.stores.backup import Moving
 from session_tokens.stores.common.copied_events import log_of
 from session_tokens.stores.common.json_lines import LINE_BYTES_MAX

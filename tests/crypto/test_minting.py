@@ -14,21 +14,17 @@ from zlib import crc32
 import pytest
 
 from session_tokens import SessionTokens
-from session_tokens.crypto.minting import (
+from session_tokens.crypto.minting import PepperKeyring, PlainKeyring, new_id, new_secret, secret_of
+from session_tokens.crypto.secret_form import (
     ALPHABET,
     KEY_SECRET,
     SESSION_ID,
     SESSION_SECRET,
     TOKEN_ID,
     TOKEN_SECRET,
-    PepperKeyring,
-    PlainKeyring,
     base62,
     is_id,
     is_secret,
-    new_id,
-    new_secret,
-    secret_of,
 )
 from tests.helpers.counting_store import CountingStore
 from tests.helpers.effort import PROVING, times

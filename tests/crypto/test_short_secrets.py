@@ -9,7 +9,8 @@ from zlib import crc32
 import pytest
 
 from session_tokens import SessionTokens
-from session_tokens.crypto.minting import (
+from session_tokens.crypto.minting import new_secret, secret_of
+from session_tokens.crypto.secret_form import (
     ALPHABET,
     SESSION_SECRET,
     SHORT_SECRET,
@@ -19,8 +20,6 @@ from session_tokens.crypto.minting import (
     holds_secret,
     is_secret,
     is_session_secret,
-    new_secret,
-    secret_of,
 )
 from tests.helpers.counting_store import CountingStore
 

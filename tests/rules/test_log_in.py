@@ -14,7 +14,8 @@ from session_tokens import (
     OwnerDisabled,
     SessionTokens,
 )
-from session_tokens.crypto.minting import SESSION_SECRET, new_secret
+from session_tokens.crypto.minting import new_secret
+from session_tokens.crypto.secret_form import SESSION_SECRET
 from session_tokens.testing import ManualClock
 
 Opening = Callable[..., SessionTokens]

@@ -13,7 +13,7 @@ import pytest
 from starlette.requests import Request
 
 from session_tokens import SessionTokens
-from session_tokens.crypto.minting import KEY_SECRET, SESSION_ID, SESSION_SECRET, holds_secret, is_id, is_secret
+from session_tokens.crypto.secret_form import KEY_SECRET, SESSION_ID, SESSION_SECRET, holds_secret, is_id, is_secret
 from session_tokens.service import app, callers
 from session_tokens.service.console import access
 from session_tokens.service.console.forms import FORM_BYTES_MAX, fields_of

@@ -13,7 +13,8 @@ import pytest
 import valkey
 
 from session_tokens import AsyncSessionTokens
-from session_tokens.crypto.minting import KEY_SECRET, SESSION_SECRET, TOKEN_SECRET, Pepper, new_secret
+from session_tokens.crypto.minting import Pepper, new_secret
+from session_tokens.crypto.secret_form import KEY_SECRET, SESSION_SECRET, TOKEN_SECRET
 from session_tokens.records import ServiceKey
 from session_tokens.service.app import Service
 from session_tokens.service_keys.keys import create_key, revoke_key

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from session_tokens import AsyncSessionTokens, SessionTokens
-from session_tokens.crypto.minting import SESSION_SECRET, TOKEN_SECRET, new_secret
+from session_tokens.crypto.minting import new_secret
+from session_tokens.crypto.secret_form import SESSION_SECRET, TOKEN_SECRET
 from session_tokens.rules.expiry import same_until, touch_is_due
 from session_tokens.service import quick
 from session_tokens.service.app import Service

@@ -15,7 +15,7 @@ import pytest
 from session_tokens import Conflict, InvalidInput, SessionTokens, Settings
 from session_tokens.audit.log import Audit
 from session_tokens.audit.reader import read_now, verifying
-from session_tokens.rules.moving import ENDS, setting_moved, within_ends
+from session_tokens.rules.copied_settings import ENDS, setting_moved, within_ends
 from session_tokens.stores.backup import BackedUp, Moving, backup_store, restore_store
 from tests.helpers.command_line import Cli
 from tests.helpers.effort import times

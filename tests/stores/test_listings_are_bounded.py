@@ -17,7 +17,8 @@ from session_tokens import AsyncSessionTokens, SessionTokens, Settings
 from session_tokens.clock import NEVER
 from session_tokens.contract.store import BlockingStore
 from session_tokens.contract.transaction import Transaction
-from session_tokens.crypto.minting import SESSION_ID, TOKEN_ID, new_id
+from session_tokens.crypto.minting import new_id
+from session_tokens.crypto.secret_form import SESSION_ID, TOKEN_ID
 from session_tokens.records import Offer, Page, TokenDetails
 from session_tokens.stores.connect import open_store, open_store_now
 from session_tokens.stores.postgres.queries import ReadStatement

@@ -20,7 +20,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from session_tokens.crypto.minting import SESSION_SECRET, new_secret
+from session_tokens.crypto.minting import new_secret
+from session_tokens.crypto.secret_form import SESSION_SECRET
 from session_tokens.errors import StoreUnavailable
 from session_tokens.web.asgi import SessionMiddleware, middleware_of
 from session_tokens.web.flask import SessionTokensInterface

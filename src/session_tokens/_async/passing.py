@@ -7,7 +7,8 @@ from random import shuffle
 
 from .. import validation as inputs
 from ..contract.queries import Get, Scan
-from ..crypto.minting import TOKEN_ID, TOKEN_SECRET, new_id
+from ..crypto.minting import new_id
+from ..crypto.secret_form import TOKEN_ID, TOKEN_SECRET
 from ..errors import InvalidInput, StoreBusy
 from ..records import Issued, Session, Token
 from ..rules import loans, offers, pool, uses

@@ -10,7 +10,8 @@ from typing import Any, TypeVar, get_args
 from .. import validation as inputs
 from ..contract.queries import Get, Scan
 from ..contract.transaction import Rule
-from ..crypto.minting import SESSION_ID, SESSION_SECRET, is_id, is_session_secret, new_id
+from ..crypto.minting import new_id
+from ..crypto.secret_form import SESSION_ID, SESSION_SECRET, is_id, is_session_secret
 from ..errors import InvalidInput, StoreError, UnknownSession
 from ..records import JSON, NO_DETAILS, Issued, Page, Reason, Session, SessionDetails
 from ..records.traits import session_traits

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from .. import validation as inputs
 from ..contract.queries import Get, Scan
-from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, new_id
+from ..crypto.minting import new_id
+from ..crypto.secret_form import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret
 from ..errors import InvalidInput, UnknownToken
 from ..records import JSON, NO_TOKEN_DETAILS, Issued, Page, Session, Token, TokenDetails, TokenKind
 from ..records.traits import token_traits

@@ -9,7 +9,7 @@ from .. import validation as inputs
 from ..audit.reader import LOOKED_AT_MAX, UNREADABLE_ENTRY, AuditFilter, AuditPage, searched
 from ..contract.drive import drive_now
 from ..contract.queries import Get, Query
-from ..crypto.minting import KEY_ID, SESSION_ID, TOKEN_ID, is_id
+from ..crypto.secret_form import KEY_ID, SESSION_ID, TOKEN_ID, is_id
 from ..errors import UNREADABLE, InvalidInput
 from ..events import KINDS
 from ..records import Page

@@ -20,17 +20,15 @@ from ..contract.partitioning import named_by_lookup
 from ..contract.queries import Get, Scan
 from ..contract.store import BlockingStore
 from ..contract.transaction import Rule
-from ..crypto.minting import (
+from ..crypto.minting import Pepper, new_secret, secret_of
+from ..crypto.secret_form import (
     SESSION_ID,
     SESSION_SECRET,
     TOKEN_ID,
     TOKEN_SECRET,
-    Pepper,
     is_id,
     is_secret,
     is_session_secret,
-    new_secret,
-    secret_of,
 )
 from ..errors import UNREADABLE, CorruptRecord, InvalidInput, StoreError, UnknownSession, UnknownToken
 from ..events import Listener

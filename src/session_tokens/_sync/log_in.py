@@ -8,7 +8,8 @@ from typing import Any
 
 from .. import validation as inputs
 from ..contract.partitioning import named_by_lookup
-from ..crypto.minting import is_session_secret, new_id
+from ..crypto.minting import new_id
+from ..crypto.secret_form import is_session_secret
 from ..errors import InvalidInput, UnknownSession
 from ..records import JSON, Issued
 from ..rules.idempotency import canonical_changes

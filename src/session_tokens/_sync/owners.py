@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from .. import validation as inputs
 from ..contract.queries import Count, Get, Members, Query, Scan
-from ..crypto.minting import SESSION_ID
+from ..crypto.secret_form import SESSION_ID
 from ..records import OwnerSummary, Page, Session
 from ..rules.listing import cursor_of_text, sessions_listed, text_of_cursor, users_sessions_listed, what_follows
 from ..rules.owners import leads_in_lists

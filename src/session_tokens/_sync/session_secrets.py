@@ -11,7 +11,8 @@ from .. import validation as inputs
 from ..contract.partitioning import named_by_lookup
 from ..contract.queries import Get
 from ..contract.transaction import Rule
-from ..crypto.minting import SESSION_ID, new_id
+from ..crypto.minting import new_id
+from ..crypto.secret_form import SESSION_ID
 from ..errors import InvalidInput, StoreError, UnknownSession
 from ..records import Issued, Session
 from ..rules import rotation as rotation_rules

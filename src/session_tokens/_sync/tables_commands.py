@@ -12,7 +12,8 @@ from typing import Final
 from .. import validation as inputs
 from ..clock import NEVER, ManualClock
 from ..compiler_hints import mypyc_attr
-from ..crypto.minting import TOKEN_SECRET, begins_with_secret, new_secret
+from ..crypto.minting import new_secret
+from ..crypto.secret_form import TOKEN_SECRET, begins_with_secret
 from ..errors import InvalidInput, Refused
 from ..records import BOUND, FREE, JSON, TRANSFERABLE
 from ..rules import sessions, settings, tokens

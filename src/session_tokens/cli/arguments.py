@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from ..crypto.minting import SECRET_BEGINNINGS
+from ..crypto.secret_form import SECRET_BEGINNINGS
 from ..settings import UNSET
 from .argument_types import duration, json_value, whole_number
 from .exits import UsageError

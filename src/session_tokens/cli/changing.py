@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from ..crypto.minting import SESSION_ID, TOKEN_ID, is_id
+from ..crypto.secret_form import SESSION_ID, TOKEN_ID, is_id
 from ..settings import UNSET
 from .commands import issued, opened, told
 from .exits import UsageError

@@ -9,7 +9,7 @@ from typing import Any, cast
 from .._sync.api import SessionTokens
 from ..audit.log import Audit
 from ..audit.reader import is_kept, read_now
-from ..crypto.minting import SESSION_ID, TOKEN_ID, is_id, is_session_secret
+from ..crypto.secret_form import SESSION_ID, TOKEN_ID, is_id, is_session_secret
 from ..errors import UnknownSession, UnknownToken
 from ..records import Issued, Page
 from ..stores.connect import insist_it_is_there, open_store_now

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..crypto.minting import SECRET_BEGINNINGS, holds_secret
+from ..crypto.secret_form import SECRET_BEGINNINGS, holds_secret
 from ..errors import InvalidInput
 from ..stored_settings import VARIABLES, seconds_written
 from .exits import UsageError

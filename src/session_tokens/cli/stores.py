@@ -29,7 +29,7 @@ def migrate(options: Namespace) -> int:
 
 def copy(options: Namespace) -> int:
     """Copy everything into another store; exit code 4 where that one holds something else."""
-    from ..rules.moving import setting_moved
+    from ..rules.copied_settings import setting_moved
     from ..stores.connect import copy_store
 
     with progress("copied and compared", quiet=options.json) as show:
@@ -59,7 +59,7 @@ def _sealed(options: Namespace) -> bool | None:
 
 def backup(options: Namespace) -> int:
     """Write everything that a store holds into a new file, while it is in use."""
-    from ..rules.moving import ENDS, setting_moved, within_ends
+    from ..rules.copied_settings import ENDS, setting_moved, within_ends
     from ..stores.backup import Moving, backup_store
 
     with progress("backed up", quiet=options.json) as show:
@@ -77,7 +77,7 @@ def backup(options: Namespace) -> int:
 
 def restore(options: Namespace) -> int:
     """Put a backup into a store that is empty, or not there; exit code 4 where it holds something."""
-    from ..rules.moving import setting_moved
+    from ..rules.copied_settings import setting_moved
     from ..stores.backup import restore_store
 
     with progress("put back", quiet=options.json) as show:
@@ -91,7 +91,7 @@ def restore(options: Namespace) -> int:
 
 def export(options: Namespace) -> int:
     """Write everything that a store holds as lines of JSON, into a new file or onto standard output."""
-    from ..rules.moving import ENDS, setting_moved, within_ends
+    from ..rules.copied_settings import ENDS, setting_moved, within_ends
     from ..stores.backup import Moving
     from ..stores.export import export_store, export_to_file
 
@@ -119,7 +119,7 @@ def export(options: Namespace) -> int:
 
 def import_(options: Namespace) -> int:
     """Put what was exported into a store that is empty, or not there; exit code 4 where it holds something."""
-    from ..rules.moving import setting_moved
+    from ..rules.copied_settings import setting_moved
     from ..stores.export import import_store
 
     with progress("put in", quiet=options.json) as show:

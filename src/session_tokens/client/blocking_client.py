@@ -15,7 +15,7 @@ import httpx2
 
 from .._sync.commands import SyncCommands
 from ..contract.near_cache import bound_of
-from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, is_session_secret
+from ..crypto.secret_form import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, is_session_secret
 from ..errors import InvalidInput
 from ..records import Session, Token
 from ..settings import Duration

@@ -11,7 +11,15 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from .. import validation as inputs
-from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, holds_secret, is_id, is_secret, is_session_secret
+from ..crypto.secret_form import (
+    SESSION_ID,
+    TOKEN_ID,
+    TOKEN_SECRET,
+    holds_secret,
+    is_id,
+    is_secret,
+    is_session_secret,
+)
 from ..errors import InvalidInput, UnknownSession, UnknownToken
 from ..records import Forgotten, Issued, OwnerSummary, Page
 from ..records.explanation import Explanation

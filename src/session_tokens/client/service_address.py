@@ -6,7 +6,7 @@ import ipaddress
 from importlib.metadata import version
 from urllib.parse import urlsplit
 
-from ..crypto.minting import KEY_SECRET, is_secret
+from ..crypto.secret_form import KEY_SECRET, is_secret
 from ..errors import InvalidInput
 from ..settings import Duration, duration_ms
 

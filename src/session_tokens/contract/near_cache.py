@@ -35,7 +35,8 @@ from datetime import timedelta
 from typing import Any, Final, NamedTuple
 from weakref import WeakSet, WeakValueDictionary
 
-from ..crypto.minting import SECRET_LENGTH, Keyring
+from ..crypto.minting import Keyring
+from ..crypto.secret_form import SECRET_LENGTH
 from ..errors import InvalidInput
 from ..records import Session, Token
 from .changes import Changes

@@ -16,7 +16,7 @@ from hashlib import sha256
 from typing import Final
 from zlib import crc32
 
-from ..crypto.minting import ID_LENGTH, PARTITION, PARTITION_MARK, PARTITION_NAMES, PARTITIONS
+from ..crypto.secret_form import ID_LENGTH, PARTITION, PARTITION_MARK, PARTITION_NAMES, PARTITIONS
 
 NUMBERS: Final = {name: number for number, name in enumerate(PARTITION_NAMES)}
 """The number of each partition, by the name that ids and secrets have."""

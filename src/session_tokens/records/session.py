@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 from ..clock import NEVER, Clock
 from ..compiled_core import COMPILED
-from ..crypto.minting import SESSION_SECRET
+from ..crypto.secret_form import SESSION_SECRET
 from ..errors import ReauthenticationRequired
 from ..settings import Duration, duration_ms
 from .read_only import read_only

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp
 
 from .._async.api import AsyncSessionTokens
 from .._async.token_tables import AsyncTokenTables
-from ..crypto.minting import holds_secret
+from ..crypto.secret_form import holds_secret
 from ..errors import UNREADABLE, InvalidInput, SessionTokensError
 from ..settings import IDEMPOTENCY_KEY_BYTES_MAX
 from ..web.addresses import Network

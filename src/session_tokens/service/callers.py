@@ -18,7 +18,7 @@ from urllib.parse import unquote_plus
 from ..audit.log import acting
 from ..contract.queries import Query, Snapshot
 from ..contract.store import Store
-from ..crypto.minting import KEY_SECRET, is_secret
+from ..crypto.secret_form import KEY_SECRET, is_secret
 from ..records import ServiceKey
 from ..rules.audit import Act
 from ..service_keys.keys import living_key_with

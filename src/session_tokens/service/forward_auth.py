@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from .._async.api import AsyncSessionTokens
-from ..crypto.minting import SECRET_BEGINNINGS, TOKEN_SECRET
+from ..crypto.secret_form import SECRET_BEGINNINGS, TOKEN_SECRET
 from ..errors import InvalidInput
 from ..records import Session, Token
 from ..rules.reserved import applications

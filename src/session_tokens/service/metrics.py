@@ -69,7 +69,7 @@ class Answers(Collector):
         yield dropped
 
 
-class NearAnswers(Collector):
+class NearCacheCounts(Collector):
     """Tells what a near cache answered.
 
     Attributes:
@@ -110,7 +110,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._answers = Answers()
         self.registry.register(self._answers)
-        self._near = NearAnswers()
+        self._near = NearCacheCounts()
         self.registry.register(self._near)
         self._problems = Counter(
             "session_tokens_http_problems", "Problems answered, by code.", ["code"], registry=self.registry

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from .._async.api import AsyncSessionTokens
-from ..crypto.minting import KEY_SECRET, TOKEN_SECRET, is_secret
+from ..crypto.secret_form import KEY_SECRET, TOKEN_SECRET, is_secret
 from ..records import Session, Token
 from ..service_keys.roles import may
 from .callers import Callers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..crypto.minting import TOKEN_ID, TOKEN_SECRET, is_id, is_secret
+from ..crypto.secret_form import TOKEN_ID, TOKEN_SECRET, is_id, is_secret
 from ..errors import UnknownToken
 from ..records import Issued, Token
 from . import passing_shapes as bodies

@@ -30,7 +30,7 @@ from typing import Any, Final, NamedTuple
 from .._async.api import AsyncSessionTokens
 from ..contract.queries import Get, Query, Snapshot, TokenResult
 from ..contract.store import BlockingStore
-from ..crypto.minting import TOKEN_SECRET
+from ..crypto.secret_form import TOKEN_SECRET
 from ..errors import UNREADABLE, SessionTokensError
 from ..records import ServiceKey
 from ..rules.expiry import same_until, token_same_until

@@ -10,7 +10,7 @@ from typing import TypeVar
 from msgspec import UNSET, UnsetType
 
 from ..contract.queries import Get
-from ..crypto.minting import KEY_ID, SESSION_ID, TOKEN_SECRET, is_id, is_session_secret
+from ..crypto.secret_form import KEY_ID, SESSION_ID, TOKEN_SECRET, is_id, is_session_secret
 from ..errors import InvalidInput, UnknownKey, UnknownSession, UnknownToken
 from ..records import Issued, Page, Session, Token
 from ..rules.lookup import living_session_in

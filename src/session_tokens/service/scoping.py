@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from .._async.api import AsyncSessionTokens
 from ..contract.queries import Get, Query
-from ..crypto.minting import KEY_ID, SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, is_session_secret
+from ..crypto.secret_form import KEY_ID, SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, is_session_secret
 from ..errors import UnknownSession, UnknownToken
 from ..records import ServiceKey, Session, Token
 from ..rules.scopes import EVERYTHING, SCOPE, Scope, scope_in, scope_of, shorter, within

@@ -10,7 +10,8 @@ from typing import Literal
 
 from .._async.api import AsyncSessionTokens
 from ..contract.queries import Get, Query, SessionResult, Snapshot, TokenResult
-from ..crypto.minting import TOKEN_SECRET, Keyring, is_secret, is_session_secret
+from ..crypto.minting import Keyring
+from ..crypto.secret_form import TOKEN_SECRET, is_secret, is_session_secret
 from ..records import Session, Token
 from ..rules.expiry import shown_until, touch_is_due
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..crypto.minting import is_id
+from ..crypto.secret_form import is_id
 from ..rules.webhooks import Hook
 from ..webhooks import hooks
 from . import webhook_shapes as shapes

@@ -20,7 +20,8 @@ from ..audit.log import Audit
 from ..contract.queries import Get, Query, Scan, Snapshot
 from ..contract.store import Store
 from ..contract.transaction import Rule
-from ..crypto.minting import KEY_ID, KEY_SECRET, Keyring, is_id, is_secret, new_id, new_secret, secret_of
+from ..crypto.minting import Keyring, new_id, new_secret, secret_of
+from ..crypto.secret_form import KEY_ID, KEY_SECRET, is_id, is_secret
 from ..errors import UNREADABLE, Conflict, CorruptRecord, InvalidInput, UnknownKey
 from ..records import ServiceKey
 from ..rules.idempotency import Ticket, once

@@ -45,7 +45,7 @@ class BackedUp(NamedTuple):
 
 
 class Moving(NamedTuple):
-    """How settings go into a backup; ``rules.moving`` has all three."""
+    """How settings go into a backup; ``rules.copied_settings`` has all three."""
 
     move: MoveSetting
     ends: Sequence[str]

@@ -299,7 +299,8 @@ def copy_store(
         source: the URL of the store that is read; nothing may write to it meanwhile.
         target: the URL of an empty store, or of one into which this copy was begun.
         progress: ``progress(done, total)``, called now and then.
-        move: ``move(name, text, moved)``, the text of a setting where events have other ids; ``rules.moving`` has it.
+        move: ``move(name, text, moved)``, the text of a setting where events have other ids; it is in
+            ``rules.copied_settings``.
         sealed: whether a new target seals values; ``None``: as the environment says, else as the source does.
 
     Return how many records of each kind there are, and how many records and how many events had to be written.

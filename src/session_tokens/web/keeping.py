@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Sequence
 from typing import Any, TypeVar
 
-from ..crypto.minting import SESSION_SECRET, new_secret
+from ..crypto.minting import new_secret
+from ..crypto.secret_form import SESSION_SECRET
 from ..settings import UNSET, Duration, Unset, duration_ms
 from .cookies import SameSite, SessionCookie
 from .fields import OwnerField

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .._async.api import AsyncSessionTokens
-from ..crypto.minting import TOKEN_SECRET, is_session_secret
+from ..crypto.secret_form import TOKEN_SECRET, is_session_secret
 from ..errors import InvalidInput
 from ..records import Session, Token
 from ..rules.reserved import applications

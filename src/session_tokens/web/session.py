@@ -27,7 +27,8 @@ import math
 from collections.abc import Callable, Collection, Generator, Mapping
 from typing import Any, TypeVar
 
-from ..crypto.minting import SESSION_SECRET, new_secret
+from ..crypto.minting import new_secret
+from ..crypto.secret_form import SESSION_SECRET
 from ..errors import Conflict, InvalidInput, ReauthenticationRequired, SessionEnded, StoreBusy, UnknownSession
 from ..records import JSON, Issued, Session
 from ..records.compact import read_compact

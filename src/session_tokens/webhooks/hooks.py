@@ -8,7 +8,8 @@ from typing import Any
 from .. import validation as inputs
 from .._async.api import AsyncSessionTokens
 from ..contract.queries import Get
-from ..crypto.minting import PARTITION, new_id
+from ..crypto.minting import new_id
+from ..crypto.secret_form import PARTITION
 from ..errors import InvalidInput
 from ..events import GAP, KINDS, NOWHERE, event_id, place_of_event
 from ..rules import webhooks as rules

@@ -13,7 +13,8 @@ from typing import Any, cast
 import psycopg
 
 from session_tokens.clock import ManualClock
-from session_tokens.crypto.minting import PARTITIONS, PepperKeyring
+from session_tokens.crypto.minting import PepperKeyring
+from session_tokens.crypto.secret_form import PARTITIONS
 from session_tokens.stores.common.pools import Link
 from session_tokens.stores.common.retry import NotExecuted
 from session_tokens.stores.common.server_store import ServerStore

@@ -13,7 +13,8 @@ import pytest
 from session_tokens import AsyncSessionTokens
 from session_tokens.audit.log import Audit
 from session_tokens.contract.queries import Query
-from session_tokens.crypto.minting import SESSION_ID, TOKEN_ID, new_id
+from session_tokens.crypto.minting import new_id
+from session_tokens.crypto.secret_form import SESSION_ID, TOKEN_ID
 from session_tokens.service.console.lists import LOOKED_AT, SHOWN
 from session_tokens.testing import ManualClock
 from tests.helpers.console_desk import Desk

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from session_tokens import InvalidInput, SessionTokens, TokenTables
-from session_tokens.rules.moving import setting_moved
+from session_tokens.rules.copied_settings import setting_moved
 from session_tokens.stores.connect import check_store, copy_mark_of, copy_store, fix_store_clock, open_store_now
 from session_tokens.stores.postgres.address import address_of
 from session_tokens.stores.valkey.schema import Address

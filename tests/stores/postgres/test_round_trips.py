@@ -10,7 +10,8 @@ import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens, StoreUnavailable
 from session_tokens.contract.queries import Get, Query
-from session_tokens.crypto.minting import KEY_SECRET, SESSION_SECRET, TOKEN_SECRET, new_secret
+from session_tokens.crypto.minting import new_secret
+from session_tokens.crypto.secret_form import KEY_SECRET, SESSION_SECRET, TOKEN_SECRET
 
 OLD = {"old": bytes(range(32))}
 BOTH = {"new": bytes(range(1, 33)), **OLD}

@@ -10,7 +10,7 @@ import pytest
 from session_tokens import SessionTokens, Settings, StoreUnavailable
 from session_tokens.audit.log import Audit
 from session_tokens.audit.reader import read_now, verifying
-from session_tokens.rules.moving import ENDS, setting_moved, within_ends
+from session_tokens.rules.copied_settings import ENDS, setting_moved, within_ends
 from session_tokens.stores.backup import Moving, backup_store, restore_store
 from session_tokens.stores.connect import check_store, copy_store
 from session_tokens.stores.valkey.placement import Placement

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens, StoreUnavailable
-from session_tokens.crypto.minting import PARTITIONS
+from session_tokens.crypto.secret_form import PARTITIONS
 from session_tokens.stores.common.following import BEAT_S
 from session_tokens.stores.valkey.packing import pack
 from session_tokens.stores.valkey.placement import Placement

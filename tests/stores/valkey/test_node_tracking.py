@@ -8,7 +8,7 @@ import pytest
 import valkey
 
 from session_tokens.contract.near_cache import Lease, NearCache
-from session_tokens.crypto.minting import PARTITIONS
+from session_tokens.crypto.secret_form import PARTITIONS
 from session_tokens.stores.valkey.cluster_map import ClusterMap
 from session_tokens.stores.valkey.keys import NAMES
 from session_tokens.stores.valkey.node_tracking import NodeTrackings

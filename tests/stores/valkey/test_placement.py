@@ -13,18 +13,16 @@ from session_tokens.contract.partitioning import (
     partition_named_in,
     partition_of_owner,
 )
-from session_tokens.crypto.minting import (
+from session_tokens.crypto.minting import PepperKeyring, new_id, new_secret
+from session_tokens.crypto.secret_form import (
     PARTITION,
     PARTITION_NAMES,
     PARTITIONS,
     SECRET_BEGINNINGS,
     SESSION_ID,
     SESSION_SECRET,
-    PepperKeyring,
     is_id,
     is_secret,
-    new_id,
-    new_secret,
 )
 from session_tokens.stores.valkey.keys import lookup_part, owner_part
 from session_tokens.stores.valkey.placement import (

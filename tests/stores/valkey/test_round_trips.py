@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens, StoreUnavailable
-from session_tokens.crypto.minting import SESSION_SECRET, TOKEN_SECRET, new_secret
+from session_tokens.crypto.minting import new_secret
+from session_tokens.crypto.secret_form import SESSION_SECRET, TOKEN_SECRET
 from tests.helpers.servers.valkey import client_of
 
 OLD = {"old": bytes(range(32))}

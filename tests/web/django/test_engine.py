@@ -14,7 +14,8 @@ from django.test.utils import override_settings
 from django.utils import timezone
 
 from session_tokens import InvalidInput, Session
-from session_tokens.crypto.minting import SHORT_SECRET, new_secret
+from session_tokens.crypto.minting import new_secret
+from session_tokens.crypto.secret_form import SHORT_SECRET
 from session_tokens.web.django import SessionStore
 from session_tokens.web.django.opened import BlockingSessions
 

@@ -10,7 +10,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...crypto.minting import SESSION_ID, is_id
+from ...crypto.secret_form import SESSION_ID, is_id
 from ...errors import UNREADABLE, SessionTokensError, StoreError
 from ...service_keys.keys import get_key, revoke_key
 from ..reserved import refuse_to_disable

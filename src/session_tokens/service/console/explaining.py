@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import HTMLResponse, Response
 
-from ...crypto.minting import KEY_ID, SESSION_ID, TOKEN_ID, is_id
+from ...crypto.secret_form import KEY_ID, SESSION_ID, TOKEN_ID, is_id
 from ...records.explanation import Explanation
 from .confirming import forget, said_to
 from .happened import timeline

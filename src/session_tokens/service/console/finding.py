@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
-from ...crypto.minting import KEY_ID, SECRET_BEGINNINGS, SESSION_ID, TOKEN_ID, is_id
+from ...crypto.secret_form import KEY_ID, SECRET_BEGINNINGS, SESSION_ID, TOKEN_ID, is_id
 from ..reserved import is_console_owner
 from . import sessions, tokens
 from .addresses import address

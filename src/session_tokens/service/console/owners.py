@@ -8,7 +8,7 @@ from typing import Any
 from starlette.responses import Response
 
 from ...contract.queries import Count, Get
-from ...crypto.minting import SESSION_ID
+from ...crypto.secret_form import SESSION_ID
 from ...records import OwnerSummary
 from ...validation import cursor_of
 from ..addresses import decoded

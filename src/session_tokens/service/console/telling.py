@@ -11,7 +11,7 @@ from typing import Final
 
 from starlette.requests import Request
 
-from ...crypto.minting import KEY_ID, SESSION_ID, TOKEN_ID, is_id
+from ...crypto.secret_form import KEY_ID, SESSION_ID, TOKEN_ID, is_id
 from ..counted import TOLD
 
 log = logging.getLogger("session_tokens.console")

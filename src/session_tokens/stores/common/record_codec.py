@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from ...clock import Clock
 from ...contract.queries import Unreadable
-from ...crypto.minting import SHORT_SECRET, Keyring, is_pepper_id
+from ...crypto.minting import Keyring, is_pepper_id
+from ...crypto.secret_form import SHORT_SECRET
 from ...errors import CorruptRecord, UnknownPepper
 from ...events import Event, Place, event_id, event_of
 from ...records import (

@@ -28,7 +28,8 @@ from ...contract.optimistic import Commit, OptimisticStore, Step, attempts
 from ...contract.partitioning import Partitioned
 from ...contract.queries import DueRecord, Query, Snapshot, is_lost
 from ...contract.transaction import Rule, queries_of
-from ...crypto.minting import PARTITIONS, PepperKeyring
+from ...crypto.minting import PepperKeyring
+from ...crypto.secret_form import PARTITIONS
 from ...errors import UNREADABLE, InvalidInput, StoreBusy, StoreError
 from ...events import Event, Listeners, Place
 from ...records import OwnerEntry, Session, Token

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from ...contract.optimistic import Commit
 from ...contract.queries import Answered, DueRecord, Query, Result, Snapshot, singly, together
-from ...crypto.minting import PARTITIONS, PepperKeyring
+from ...crypto.minting import PepperKeyring
+from ...crypto.secret_form import PARTITIONS
 from ...errors import StoreError
 from ..common.retry import Full, RetryPolicy
 from ..common.server_clock import ServerClock

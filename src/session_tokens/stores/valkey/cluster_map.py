@@ -12,7 +12,7 @@ import time
 from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
-from ...crypto.minting import PARTITIONS
+from ...crypto.secret_form import PARTITIONS
 from ...errors import StoreError, StoreUnavailable
 from ..common.retry import (
     LONGEST_AFTER,

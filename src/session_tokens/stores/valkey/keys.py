@@ -53,7 +53,7 @@ from ...contract.places import (
     Place,
 )
 from ...contract.record_cache import PartNames
-from ...crypto.minting import PARTITION
+from ...crypto.secret_form import PARTITION
 from ...errors import InvalidInput
 from ...records import Session, Token
 

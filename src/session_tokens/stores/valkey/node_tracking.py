@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from ...contract.near_cache import Lease, NearCache, Reading
-from ...crypto.minting import PARTITIONS
+from ...crypto.secret_form import PARTITIONS
 from ..common.following import PAUSE_S_MAX
 from .blocking_connections import BlockingConnections
 from .cluster_map import ClusterMap, ClusterNode

@@ -15,7 +15,7 @@ from typing import Any
 
 from ...clock import NEVER
 from ...contract.event_log import LOOKED_AT_ONCE, TRIMMED_AT_ONCE
-from ...crypto.minting import PARTITIONS
+from ...crypto.secret_form import PARTITIONS
 from ...errors import StoreError
 from .joint import Call
 from .keys import STAMP_LENGTH

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...contract.queries import Count, Get, Members, Query, Scan
-from ...crypto.minting import PARTITIONS
+from ...crypto.secret_form import PARTITIONS
 from .keys import PEPPERS, STAMP_LENGTH, owner_part, part_of
 from .placement import FIRST, partition_of
 from .queries import BUCKETS, FOLLOWED, bucket_of, name_of, words_of

@@ -18,7 +18,7 @@ from binascii import crc_hqx
 from functools import lru_cache
 
 from ...contract.partitioning import NUMBERS, hashed
-from ...crypto.minting import ALPHABET, ID_LENGTH, PARTITIONS
+from ...crypto.secret_form import ALPHABET, ID_LENGTH, PARTITIONS
 from .keys import prefix_of
 from .primaries import SLOTS, slot_of
 

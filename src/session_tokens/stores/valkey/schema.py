@@ -8,8 +8,9 @@ from collections.abc import Generator
 from typing import Any
 from urllib.parse import quote
 
-from ...crypto.minting import PARTITIONS, PepperKeyring
+from ...crypto.minting import PepperKeyring
 from ...crypto.sealing import named_key
+from ...crypto.secret_form import PARTITIONS
 from ...errors import InvalidInput, StoreError
 from ..common.pepper_records import CLEAR, SEALED, VALUES, Mark, is_recorded_as_sealed, keys_lost, missing_error
 from ..common.retry import RetryPolicy

@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 
 from ...contract.optimistic import Commit
-from ...crypto.minting import KEY_ID, SESSION_ID, TOKEN_ID
+from ...crypto.secret_form import KEY_ID, SESSION_ID, TOKEN_ID
 from ...events import Event
 from .commit import InPlace, Writes
 from .keys import owner_part, part_of, record_at

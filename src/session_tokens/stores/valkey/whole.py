@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
 from ...clock import NEVER
-from ...crypto.minting import PARTITIONS
+from ...crypto.secret_form import PARTITIONS
 from ...errors import InvalidInput, StoreError, StoreUnavailable
 from ..common.copying import Dump
 from .dump import clearing, counting, dumping

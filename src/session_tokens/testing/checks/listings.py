@@ -8,7 +8,8 @@ from typing import Any
 
 from ...contract.queries import Scan
 from ...contract.transaction import Transaction
-from ...crypto.minting import SESSION_ID, TOKEN_ID, new_id
+from ...crypto.minting import new_id
+from ...crypto.secret_form import SESSION_ID, TOKEN_ID
 from ...errors import SessionTokensError
 from ...rules.expiry import sweep_owner
 from ...rules.owners import disable_owner

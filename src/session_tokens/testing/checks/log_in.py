@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from ...crypto.minting import SHORT_SECRET, new_secret
+from ...crypto.minting import new_secret
+from ...crypto.secret_form import SHORT_SECRET
 from ...errors import AlreadyExists, LimitReached
 from ...settings import Settings
 from ..harness import StoreBench, check, refused

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 
 from ..._async.api import AsyncSessionTokens
-from ...crypto.minting import SHORT_SECRET
+from ...crypto.secret_form import SHORT_SECRET
 from ...errors import (
     Conflict,
     IdempotencyMismatch,

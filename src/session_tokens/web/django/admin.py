@@ -16,7 +16,7 @@ from django.http import HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, path, reverse
 
-from ...crypto.minting import SESSION_ID, is_id
+from ...crypto.secret_form import SESSION_ID, is_id
 from ...errors import InvalidInput, StoreError
 from ...records import Page, Session
 from ...rules.reserved import is_anonymous

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model, load_backend
 from django.db import close_old_connections
 
-from ...crypto.minting import is_session_secret
+from ...crypto.secret_form import is_session_secret
 from ...errors import StoreError
 from ..asgi import refuse
 from ..cookies import cookie_named, cookies_of

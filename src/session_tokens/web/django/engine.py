@@ -21,7 +21,8 @@ from django.contrib.auth import SESSION_KEY as USER
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
 from django.core.exceptions import PermissionDenied
 
-from ...crypto.minting import SESSION_ID, SHORT_SECRET, is_id, is_session_secret, new_secret
+from ...crypto.minting import new_secret
+from ...crypto.secret_form import SESSION_ID, SHORT_SECRET, is_id, is_session_secret
 from ...errors import AlreadyExists, Conflict, LimitReached, OwnerDisabled, SessionEnded, UnknownSession
 from ...records import Session
 from ...records.compact import compact, read_compact

@@ -26,7 +26,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
 from django.utils.http import http_date
 
-from ...crypto.minting import is_session_secret
+from ...crypto.secret_form import is_session_secret
 from ...errors import StoreError
 from ...records import Session
 from ..keeping import keeps_private

@@ -25,7 +25,7 @@ from django.core.signals import setting_changed
 
 from ... import AsyncSessionTokens, InvalidInput, SessionTokens, Settings
 from ... import validation as inputs
-from ...crypto.minting import SHORT_SECRET
+from ...crypto.secret_form import SHORT_SECRET
 from ...records import Session
 from ...rules.sessions import rotate_session
 from ...stores.memory.store import MemoryStore

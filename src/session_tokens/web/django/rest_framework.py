@@ -15,7 +15,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import APIException, AuthenticationFailed
 from rest_framework.permissions import BasePermission
 
-from ...crypto.minting import TOKEN_SECRET
+from ...crypto.secret_form import TOKEN_SECRET
 from ...errors import StoreError
 from ...records import Token
 from .devices import is_recent

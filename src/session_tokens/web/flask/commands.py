@@ -9,7 +9,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from ...crypto.minting import SESSION_ID, is_id
+from ...crypto.secret_form import SESSION_ID, is_id
 from ...errors import SessionTokensError
 from ...records import Session
 from .acts import api_of

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from uuid import UUID
 
 from ..._async.api import AsyncSessionTokens
-from ...crypto.minting import is_session_secret
+from ...crypto.secret_form import is_session_secret
 from ...errors import InvalidInput, Refused
 from ...records import Issued, Session
 from ..session import Command

@@ -1,5 +1,5 @@
--- Committing: all changes of a command, or none where a stamp has moved or it comes too late. It knows stamps and
--- instants, not rules.
+-- Committing: all changes of a command, or none where it conflicts (a stamp has moved) or comes too late. It knows
+-- stamps and instants, not rules.
 --
 -- {schema} is the name space. One call commits a batch of commands, each whole or not at all, in their order.
 -- Locks come first, for the whole batch, and always in the same order, so that no two calls can wait for each other:

@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from .....crypto.minting import SESSION_ID, is_id
+from .....crypto.secret_form import SESSION_ID, is_id
 from .....errors import SessionTokensError
 from ....moving_in import moving_in_stored
 from ...devices import owner_of, sessions_of
