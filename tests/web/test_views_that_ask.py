@@ -19,7 +19,8 @@ from starlette.requests import Request as StarletteRequest
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from session_tokens.crypto.minting import TOKEN_SECRET, new_secret
+from session_tokens.crypto.minting import new_secret
+from session_tokens.crypto.secret_form import TOKEN_SECRET
 from session_tokens.web.aiohttp import SessionTokensStorage, outages
 from session_tokens.web.aiohttp import current_session as session_of_aiohttp
 from session_tokens.web.asgi import SessionMiddleware

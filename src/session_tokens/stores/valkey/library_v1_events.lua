@@ -1,5 +1,6 @@
 -- The log of events: reading, trimming and rewriting it. A commit adds to it by writes.e (library_v1.lua), and to the
 -- stream of a partition by writes.f (library_v1_partitions.lua).
+
 -- Answer now, the place up to which events were taken away and the last stamp (each empty for none), and at most limit
 -- entries of the log of events after a place.
 -- place limit
