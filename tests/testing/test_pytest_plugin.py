@@ -84,10 +84,15 @@ async def log_in(request):
     request.session.login(request.query_params["owner"])
     return await me(request)
 
-def made():
+def made(**options):
     app = Starlette(routes=[Route("/me", me), Route("/log-in", log_in)])
-    app.add_middleware(SessionMiddleware, store="sqlite:///never-made.db")
+    app.add_middleware(SessionMiddleware, store="sqlite:///never-made.db", **options)
     return app
+
+def test_an_application_that_keeps_the_owner_in_a_field(logged_in):
+    client = TestClient(made(owner_key="user_id", owner_of="user:{}".format))
+    assert logged_in(client, 7).owner == "user:7"
+    assert client.get("/me").json() == {"owner": "user:7", "fields": {"user_id": 7}}
 
 @pytest.mark.parametrize("base_url", ["http://shop.example", "https://shop.example"])
 def test_who_is_logged_in(logged_in, session_clock, base_url):
@@ -336,7 +341,7 @@ def test_an_application_without_our_sessions_is_refused(logged_in):
 )
 
 PROGRAMS = {
-    "flask": (FLASK, 4), "asgi": (ASGI, 8), "django": (DJANGO, 2), "quart": (QUART, 5), "litestar": (LITESTAR, 5),
+    "flask": (FLASK, 4), "asgi": (ASGI, 9), "django": (DJANGO, 2), "quart": (QUART, 5), "litestar": (LITESTAR, 5),
     "aiohttp": (AIOHTTP, 2), "wsgi": (WSGI, 4),
 }  # fmt: skip
 """Name → a test module, and how many of its tests pass."""

@@ -294,7 +294,8 @@ async def _settle_socket(session: AsyncWebSession) -> None:
     if session.record is None or session.is_logging_in:
         return
     try:
-        await drive_async(session.tokens, session.settling())
+        # As after a failure, one that ends leaves no visitor's session, whose cookie could not be set.
+        await drive_async(session.tokens, session.settling(500 if session.is_leaving else 200))
     except StoreError as error:
         log.warning("what a WebSocket changed in its session could not be written: %s", error)
 

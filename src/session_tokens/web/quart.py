@@ -215,7 +215,8 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
         if not session.is_loaded or session.record is None:
             return
         tokens = await self.tokens_of(app)
-        await drive_async(tokens, self._settling(app, session, Response(), None, tokens.settings))
+        answer = Response(status=500 if session.is_leaving else 200)  # 500: no visitor's session is left behind
+        await drive_async(tokens, self._settling(app, session, answer, None, tokens.settings))
 
 
 def current_session() -> QuartSession:

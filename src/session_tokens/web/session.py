@@ -254,6 +254,11 @@ class WebSession(TrackedFields):
         return self._log_in is not None
 
     @property
+    def is_leaving(self) -> bool:
+        """Whether the session ends with the response."""
+        return self._ended or self._is_left()
+
+    @property
     def log_in_to_be(self) -> LogIn | None:
         """The log-in that was asked for and is not done yet."""
         return self._log_in

@@ -108,6 +108,11 @@ class FlaskSession(SessionMixin):
         return self.web.owner if new is None and not self._is_left() else new
 
     @property
+    def is_leaving(self) -> bool:
+        """Whether the session ends with the response."""
+        return self.web.is_leaving or self._is_left()
+
+    @property
     def permanent(self) -> bool:
         """Whether it outlives the browser."""
         return bool(dict.get(self.web, PERMANENT))
