@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +17,8 @@ from litestar.testing import TestClient as LitestarClient
 from starlette.applications import Starlette
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Route
 from starlette.testclient import TestClient
-from starlette.websockets import WebSocket, WebSocketDisconnect
 from werkzeug.test import Client as WerkzeugClient
 
 from session_tokens import SessionTokens
@@ -235,32 +232,3 @@ async def test_it_is_so_in_aiohttp() -> None:
         assert [await (await browser.post(path)).json() for path in ("/in?user=7", "/look", "/out", "/look")] == [
             "user:7", "user:7", None, None,
         ]  # fmt: skip
-
-
-@pytest.mark.parametrize("leave", ["field", "logout"])
-def test_who_logs_out_over_a_socket_leaves_no_visitors_session(tmp_path: Path, leave: str) -> None:
-    async def log_in(request: StarletteRequest) -> Response:
-        request.session.update(user_id=7, theme="dark")
-        return JSONResponse(None)
-
-    async def out(socket: WebSocket) -> None:
-        await socket.accept()
-        session: Any = socket.session
-        if leave == "field":
-            del session["user_id"]
-        else:
-            session.logout()
-            session["message"] = "bye"
-        await socket.close()
-
-    url = f"sqlite:///{tmp_path}/sessions.db"
-    app = Starlette(routes=[Route("/in", log_in), WebSocketRoute("/out", out)])
-    app.add_middleware(SessionMiddleware, store=url, owner_key="user_id")
-    with SessionTokens.open(url, sweep=False) as st, TestClient(app) as browser:
-        browser.get("/in")
-        assert [each.owner for each in st.list_sessions(anonymous=True).items] == ["7"]
-        with browser.websocket_connect("/out") as socket, suppress(WebSocketDisconnect):
-            socket.receive_text()
-        browser.get("/in")
-
-        assert [each.owner for each in st.list_sessions(anonymous=True).items] == ["7"]

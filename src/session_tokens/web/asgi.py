@@ -45,6 +45,8 @@ SESSION = "session_tokens.session"
 """Where the scope holds the middleware's own session, whatever others put at ``session``."""
 TRY_AGAIN_LATER = 1013
 """The code of a WebSocket that is closed because the store cannot be read (RFC 6455, IANA's registry)."""
+DISCONNECT = "WebSocketDisconnect"
+"""What frameworks call the exception of a receiver whose browser has left, which is no failure."""
 DENIAL = "websocket.http.response"
 """The extension of ASGI by which the handshake of a WebSocket is answered."""
 
@@ -172,7 +174,11 @@ class KeptSessions:
             return
         scope["session"] = scope[SESSION] = response.session = session
         if kind == "websocket":
-            await self.app(scope, receive, send)
+            try:
+                await self.app(scope, receive, send)
+            except Exception as error:
+                await _settle_socket(session, has_failed=type(error).__name__ != DISCONNECT)
+                raise
             await _settle_socket(session)
             return
         try:
@@ -289,13 +295,14 @@ async def _settle_error(session: AsyncWebSession) -> None:
         log.warning("a log-out could not be written: %s", error)
 
 
-async def _settle_socket(session: AsyncWebSession) -> None:
+async def _settle_socket(session: AsyncWebSession, *, has_failed: bool = False) -> None:
     """After a WebSocket, write what changed; no cookie can be set, so that nobody logs in and no record is made."""
     if session.record is None or session.is_logging_in:
         return
     try:
         # As after a failure, one that ends leaves no visitor's session, whose cookie could not be set.
-        await drive_async(session.tokens, session.settling(500 if session.is_leaving else 200))
+        is_as_failed = has_failed or session.is_leaving
+        await drive_async(session.tokens, session.settling(500 if is_as_failed else 200))
     except StoreError as error:
         log.warning("what a WebSocket changed in its session could not be written: %s", error)
 
