@@ -59,6 +59,21 @@ def test_commands_are_done_by_the_service(
     assert {"ended": 0} == told(capsys, "end", str(opened["id"]), *there, code=exits.INACTIVE)
 
 
+def test_what_the_role_of_the_key_may_not_do_is_denied(
+    service: RunningService, key_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As another owner's is, and not as what was changed meanwhile: trying again is of no use."""
+    made = told(capsys, "keys", "create", "--role", "verify", "--store", service.store_url)
+    capsys.readouterr()
+    few = tmp_path / "few"
+    few.touch(mode=0o600)
+    few.write_text(str(made["secret"]))
+    error = told(capsys, "open", "ann", "--store", service.url, "--key-file", str(few), code=exits.DENIED)
+
+    assert "forbidden" == error["error"]
+    assert "issue" in str(error["message"])
+
+
 def test_the_key_file_may_be_named_by_the_environment(
     service: RunningService, key_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -453,6 +453,7 @@ def test_an_answer_that_is_not_the_services_is_an_error_all_the_same(status: int
 
         assert str(error)
         assert isinstance(error, StoreUnavailable) is (status >= 500)
+        assert (isinstance(error, Refused) and error.code == "forbidden") is (status == 403)
 
 
 def test_a_key_that_is_bound_works_by_secret_within_its_bounds(service: RunningService) -> None:

@@ -42,5 +42,7 @@ class UsageError(InvalidInput):
 
 
 def code_of(error: SessionTokensError) -> int:
-    """Return the exit code of an error of the library."""
+    """Return the exit code of an error of the library; ``forbidden`` is a service's word for what a key may not do."""
+    if error.code == "forbidden":
+        return DENIED
     return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), UNAVAILABLE)

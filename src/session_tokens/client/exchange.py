@@ -39,6 +39,12 @@ class NotOffered(InvalidInput, AttributeError):
     """A name of the library that the service does not offer."""
 
 
+class Forbidden(Refused):
+    """The role of the service key, or what it is bound to, does not allow it."""
+
+    code = "forbidden"
+
+
 class Sent(NamedTuple):
     """An answer as it came."""
 
@@ -164,7 +170,7 @@ def error_of(sent: Sent) -> SessionTokensError:
     if sent.status == 429:
         return StoreBusy(detail or "the service has too many requests; try again later")
     if sent.status == 403:
-        return Refused(detail or "the service key may not do that")
+        return Forbidden(detail or "the service key may not do that")
     if sent.status >= 500:
         return StoreUnavailable(detail or f"the service answers {sent.status}; try again")
     if code == "not_found" or not code:
