@@ -14,6 +14,8 @@ import pytest
 from session_tokens import AsyncSessionTokens, Settings
 from session_tokens.service import event_stream
 from tests.helpers.running_service import RunningService
+from tests.helpers.servers.ports import free_port
+from tests.helpers.servers.web_proxies import running_proxy
 from tests.helpers.service_world import World
 
 STREAM = {"Accept": "text/event-stream"}
@@ -95,6 +97,30 @@ def test_a_stream_goes_on_after_the_service_was_killed(tmp_path: Path) -> None:
             service.process.send_signal(signal.SIGTERM)
             assert list(events) == [], "the stream ends when the service is told to stop"
         assert service.stop() == 0
+    finally:
+        service.stop(signal.SIGKILL)
+
+
+@pytest.mark.needs_nginx
+def test_a_proxy_that_gathers_answers_sends_a_stream_on_as_it_comes(tmp_path: Path) -> None:
+    """As nginx does unless it is told otherwise: a few events would wait for a buffer to be full."""
+    port, folder = free_port(), tmp_path / "proxy"
+    folder.mkdir()
+    service = RunningService(f"sqlite:///{tmp_path / 's.db'}", tmp_path / "log", settings={"events": "durable"})
+    text = (
+        f"server {{ listen 127.0.0.1:{port}; access_log off; "
+        f"location / {{ proxy_pass http://127.0.0.1:{service.port}; }} }}"
+    )
+    key = {"Authorization": f"Bearer {service.secret}"}
+    try:
+        with (
+            running_proxy("nginx", text, port, folder) as url,
+            httpx.stream("GET", f"{url}/v1/events", headers=STREAM | key, timeout=5) as answer,
+        ):
+            events = sent(answer)
+            assert next(events)["kind"] == "key_created"
+            opened = httpx.post(f"{url}/v1/sessions", json={"owner": "ann"}, headers=key).json()["session"]["id"]
+            assert next(events)["subject_id"] == opened
     finally:
         service.stop(signal.SIGKILL)
 

@@ -222,9 +222,14 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": b"" if self.method == "HEAD" else body})
 
     async def begin(self, content_type: bytes) -> None:
-        """Send the head of an answer that comes in pieces."""
+        """Send the head of an answer that comes in pieces, which nginx would gather otherwise."""
         self.status, self.streams_since_s = 200, time.perf_counter()
-        sent = [*COMMON, (b"x-request-id", self.request_id.encode("ascii")), (b"content-type", content_type)]
+        sent = [
+            *COMMON,
+            (b"x-request-id", self.request_id.encode("ascii")),
+            (b"content-type", content_type),
+            (b"x-accel-buffering", b"no"),
+        ]
         await self._send({"type": "http.response.start", "status": 200, "headers": sent})
 
     async def piece(self, body: bytes, *, more: bool = True) -> None:
