@@ -27,8 +27,8 @@ VARIABLE = "SESSION_TOKENS_COMPILE"
 REQUIREMENTS = ["mypy[mypyc]>=2.4"]
 PACKAGE = "session_tokens"
 CORE = """
-    compiled_core settings clock records/record records/traits records/details records/session_details records/session
-    records/token contract/changes contract/transaction contract/store crypto/minting crypto/secret_form
+    compiled_core settings clock records/record records/traits records/token_details records/session_details
+    records/session records/token contract/changes contract/transaction contract/store crypto/minting crypto/secret_form
     validation rules/audit rules/caps rules/expiry rules/idempotency rules/lookup
     rules/listing rules/token_tables rules/loans rules/offers rules/receiving rules/owners rules/service_keys
     rules/sessions rules/settings rules/tokens stores/memory/indexes stores/memory/commit stores/memory/transaction

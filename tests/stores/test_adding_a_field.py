@@ -24,7 +24,7 @@ FIELD, COLUMN = "    colour: str | None = None\n", "    colour                  
 EDITS = [
     ("records/__init__.py", "    owner_creations: int | None = None\n", FIELD),
     ("records/session_details.py", "    rotation: Rotation | None = None\n", FIELD),
-    ("records/details.py", "    for_client: str | None = None\n", FIELD),
+    ("records/token_details.py", "    for_client: str | None = None\n", FIELD),
     ("stores/common/kinds.py", "    owner_creations         number?\n", COLUMN),
     ("stores/common/kinds.py", "    rotation                text?\n", COLUMN),
     ("stores/common/kinds.py", "    for_client              text?\n", COLUMN),

@@ -10,9 +10,9 @@ from typing import Any
 from ..clock import NEVER
 from ..events import Event
 from ..records import Session, Token
-from ..records.details import Offer, TokenDetails
 from ..records.rotation import Rotation
 from ..records.session_details import SessionDetails
+from ..records.token_details import Offer, TokenDetails
 from ..records.traits import TokenKind
 from ..stores.common.server_clock import ServerClock
 

@@ -19,10 +19,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, overload
 
 from ..compiled_core import COMPILED
-from .details import NO_TOKEN_DETAILS, Offer, TokenDetails
 from .session import JSON, End, FrozenSession, OwnerEntry, Reason, Session
 from .session_details import NO_DETAILS, SessionDetails
 from .token import FrozenToken, Token
+from .token_details import NO_TOKEN_DETAILS, Offer, TokenDetails
 from .traits import BOUND, FREE, TRANSFERABLE, TokenKind
 
 R = TypeVar("R")

@@ -11,10 +11,10 @@ from typing import Any, ClassVar, Final
 from ..clock import NEVER
 from ..compiled_core import COMPILED
 from ..compiler_hints import mypyc_attr
-from .details import NO_TOKEN_DETAILS, Offer, TokenDetails, shared
 from .read_only import read_only
 from .record import Record, frozen_kind, maker_of
 from .session import JSON, OwnerEntry, Session, as_datetime, in_seconds, optional_datetime
+from .token_details import NO_TOKEN_DETAILS, Offer, TokenDetails, shared
 from .traits import BOUND, TRANSFERABLE, TokenKind, TokenTraits, token_traits
 
 VALUE_REMEDY = (

@@ -17,7 +17,7 @@ from ..contract.transaction import Transaction, reads
 from ..errors import Conflict, UnknownToken
 from ..events import OWNER_FORGOTTEN, TOKEN_ENDED, TOKEN_RELEASED, TOKEN_WITHDRAWN, Event, Told, owners_replaced
 from ..records import BOUND, JSON, NO_DETAILS, IdempotencyRecord, OwnerEntry, Session, Token
-from ..records.details import shared
+from ..records.token_details import shared
 from .expiry import Uncleaned
 from .loans import read_loans_ahead, take_loans_away
 from .lookup import lasts, living_token, only_ends

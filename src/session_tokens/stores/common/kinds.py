@@ -2,8 +2,9 @@
 
 Theory of operation. Every store that outlives the process derives from this table what it knows of a kind: tables,
 column lists and indexes of SQL (``sql_tables``), packed rows, copies, checks, and what is emptied or counted. To add a
-field to a record, add it to the record (``records/``) and, as the last line of its kind here, with a ``?``; stores that
-are there already get the column by one migration (``migrations``). What was written before keeps its MAC, which covers
+field to a record, add it to ``SessionDetails``, ``TokenDetails``, ``ServiceKey`` or their like (``records/``) and, as
+the last line of its kind here, with a ``?``; stores that are there already get the column by one migration
+(``migrations``). ``tests/stores/test_adding_a_field.py`` does it. What was written before keeps its MAC, which covers
 no trailing absences.
 """
 
