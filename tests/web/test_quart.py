@@ -260,3 +260,30 @@ async def test_a_socket_ends_with_the_log_in(tokens: AsyncSessionTokens) -> None
             await connected.receive()
 
     assert ended.value.args == (4001,)
+
+
+async def test_a_socket_whose_browser_leaves_did_what_it_did(tokens: AsyncSessionTokens) -> None:
+    app: Quart = made(tokens)
+
+    @app.websocket("/waits/<act>")
+    async def wait(act: str) -> None:
+        if act == "out":
+            logout()
+            session["message"] = "bye"
+        else:
+            session["from"] = "a socket"
+        await websocket.send("done")
+        await websocket.receive()
+
+    client = app.test_client()
+    await client.post("/log-in/ann")
+    for act, owner, fields in (("put", "ann", {"from": "a socket"}), ("out", None, {})):
+        async with client.websocket(f"/waits/{act}") as connected:
+            await connected.receive()
+        for _ in range(1000):  # it is settled beside what is asked next
+            if await told(await client.get("/show")) == {"owner": owner, "fields": fields}:
+                break
+            await asyncio.sleep(0.01)
+        else:
+            raise AssertionError("it was not settled")
+    assert (await tokens.list_sessions(anonymous=True)).items == []

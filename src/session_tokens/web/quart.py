@@ -7,6 +7,8 @@ store is away, the first look is a 503. After a WebSocket the changed fields of 
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -36,6 +38,8 @@ from .rotating import GRACE_S, rotating
 from .session import WebSession, drive_async, loading
 from .shared_store import SharedStore
 
+log = logging.getLogger("session_tokens.web")
+
 REMEDY = "set app.session_interface = QuartSessionTokensInterface(…) first"
 
 
@@ -44,9 +48,10 @@ class QuartSession(FlaskSession):
 
     Attributes:
         has_moved: whether the browser is to be given another cookie, though nobody may read the session.
+        is_settled: whether Quart asked to save it.
     """
 
-    has_moved = False
+    has_moved = is_settled = False
 
     @property
     def web(self) -> AsyncWebSession:
@@ -124,6 +129,7 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
         self._peers = peers_of(migrate_from)
         self._rotating = rotating(rotate_every, rotation_grace)
         self._settings, self._pepper = settings, pepper
+        self._settling_left: set[asyncio.Task[None]] = set()
         self._store = None if store is None else SharedStore(store, settings, pepper)
 
     async def tokens_of(self, app: Quart) -> AsyncSessionTokens:
@@ -185,12 +191,34 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
         given = bool(presented or others), incoming.is_forged, self.owner_key, self._owner_of
         session = QuartSession(load, *given)
         session.has_moved = isinstance(outcome, WebSession) and outcome.has_moved
+        if not isinstance(request, Request):
+            self._settle_when_left(app, session)
         return session
+
+    def _settle_when_left(self, app: Quart, session: QuartSession) -> None:
+        """Settle the session of a WebSocket whose browser leaves: Quart cancels the view then, and asks for nothing."""
+
+        def left(view: asyncio.Task[Any]) -> None:
+            if view.cancelled() and not session.is_settled:
+                settling = asyncio.get_running_loop().create_task(self._save_left(app, session))
+                self._settling_left.add(settling)
+                settling.add_done_callback(self._settling_left.discard)
+
+        view = asyncio.current_task()
+        if view is not None:
+            view.add_done_callback(left)
+
+    async def _save_left(self, app: Quart, session: QuartSession) -> None:
+        try:
+            await self._save_socket(app, session)
+        except StoreError as error:
+            log.warning("what a WebSocket changed in its session could not be written: %s", error)
 
     async def save_session(self, app: Quart, session: SessionMixin, response: Any) -> None:
         """Write what a request changed, in one command, and set or clear the cookie."""
         if not isinstance(session, QuartSession):
             raise TypeError(f"that session is not of this interface: {type(session).__name__}")
+        session.is_settled = True
         if response is None:
             await self._save_socket(app, session)
             return
