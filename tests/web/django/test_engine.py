@@ -274,6 +274,22 @@ async def test_seconds_restart_with_use_and_an_instant_does_not(tokens: Blocking
     assert record_of(session).idle_timeout == 1209600
 
 
+@pytest.mark.parametrize("expiry", [None, 0])
+async def test_what_asks_for_no_end_of_its_own_ends_as_others_do(
+    tokens: BlockingSessions, do: Do, expiry: int | None
+) -> None:
+    for user in ("7", None):
+        as_others = record_of(session := await saved(do, **({} if user is None else {"_auth_user_id": user}), a=1))
+        await do(session, "set_expiry", 300)
+        await do(session, "save")
+        assert record_of(session).idle_timeout == 300
+        await do(session, "set_expiry", expiry)
+        await do(session, "save")
+        found = record_of(session)
+
+        assert (found.idle_timeout, found.max_age) == (as_others.idle_timeout, as_others.max_age)
+
+
 @pytest.mark.parametrize("expiry", [-10, timedelta(seconds=-10)])
 async def test_an_end_in_the_past_is_one_at_once(tokens: BlockingSessions, do: Do, expiry: object) -> None:
     session = await saved(do, a=1)

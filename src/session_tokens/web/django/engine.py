@@ -428,7 +428,7 @@ class SessionStore(SessionBase):
             record = yield ask("update_session_data", key, changes, removed=removed)
         if EXPIRY in changes or EXPIRY in removed:
             clocks = self._clocks(data, is_anonymous=owner is None, record=record)
-            record = yield ask("change_session", key, **(clocks or _general_clocks()))
+            record = yield ask("change_session", key, **(clocks or _general_clocks(is_anonymous=owner is None)))
         # What other requests wrote meanwhile is in the record and not here: it is not to be taken out, or written over,
         # when this object is saved once more.
         self._hold(record, texts)
@@ -489,6 +489,7 @@ def _user_of(record: Session) -> str | None:
     return None if record.owner.startswith(ANONYMOUS_OWNERS) else record.owner
 
 
-def _general_clocks() -> dict[str, Any]:
+def _general_clocks(*, is_anonymous: bool) -> dict[str, Any]:
     general = opened.blocking().settings
-    return {"idle_timeout": general.idle_timeout, "max_age": general.max_age}
+    lasts = general.anonymous_max_age if is_anonymous else general.max_age
+    return {"idle_timeout": general.idle_timeout, "max_age": lasts}
