@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from session_tokens import Conflict, IdempotencyMismatch, InvalidInput, Issued, NotDetachable, Session, SessionTokens
+from session_tokens.events import Event
 from session_tokens.records import JSON
 from session_tokens.testing import ManualClock
 
@@ -198,3 +199,22 @@ def test_nothing_given_is_another_request_than_the_word_for_it(st: SessionTokens
     ):
         with pytest.raises(IdempotencyMismatch):
             call()
+
+
+def test_what_was_handed_over_before_a_call_broke_off_is_answered_by_the_next(st: SessionTokens) -> None:
+    opened = st.open_session("ann")
+    tokens = [st.issue_token(opened.id, transferable=True) for _ in range(3)]
+
+    def interrupt(event: Event) -> None:
+        raise KeyboardInterrupt
+
+    end_listening = st.subscribe(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        st.hand_over("ann", receiver="bob", idempotency_key="leaves")
+    end_listening()
+    with pytest.raises(IdempotencyMismatch):
+        st.hand_over("ann", receiver="cyn", idempotency_key="leaves")
+    st.issue_token(opened.id, transferable=True)
+
+    assert [4, 4] == [st.hand_over("ann", receiver="bob", idempotency_key="leaves") for _ in range(2)]
+    assert ["bob"] * 3 == [token.owner for each in tokens if (token := st.get_token(each.id)) is not None]

@@ -13,7 +13,7 @@ from ..crypto.secret_form import TOKEN_ID, TOKEN_SECRET
 from ..errors import InvalidInput, StoreBusy
 from ..records import Issued, Session, Token
 from ..rules import loans, offers, pool, uses
-from ..rules.idempotency import known_outcome
+from ..rules.idempotency import counted_whole, earlier_outcome, further
 from ..rules.listing import tokens_listed, what_follows
 from ..rules.lookup import Key
 from ..rules.tokens import hand_over as hand_over_some
@@ -324,11 +324,20 @@ class SyncPassingCommands(SyncTokenCommands):
             raise InvalidInput("owner and receiver are the same; name another receiver")
         most = None if limit is None else inputs.limit_of(limit, RECORDS_LIMIT_MAX)
         request = (leaving, to, most)
+        ticket, handed = None, 0
         if idempotency_key is not None:
-            known: int | None = self._known("hand_over", idempotency_key, request)
-            if known is not None:
+            ticket = self._ticket("hand_over", inputs.idempotency_key_of(idempotency_key), request)
+            known = self._run(earlier_outcome, ticket)
+            if isinstance(known, int):
                 return known
-        handed = self._run(hand_over_some, leaving, to, ())  # refuses a receiver that can get nothing
+            handed = known[0] if known else 0
+
+        def hand(ids: list[str]) -> int:
+            if ticket is None:
+                return handed + self._run(hand_over_some, leaving, to, ids)
+            return self._run(further, ticket, hand_over_some, (leaving, to, ids))
+
+        handed = hand([])  # refuses a receiver that can get nothing
         listing: Scan | None = Scan("tokens", None, HANDED_AT_ONCE, owner=leaving, transferable=True)
         while listing is not None and (most is None or handed < most):
             now, found = self.store.read_now([listing])
@@ -336,9 +345,7 @@ class SyncPassingCommands(SyncTokenCommands):
             ids = [token.id for token in listed if token.reserved_for in (None, to)]
             while ids and (most is None or handed < most):  # those of a batch may have gone elsewhere meanwhile
                 batch = ids if most is None else ids[: most - handed]
-                handed += self._run(hand_over_some, leaving, to, batch)
+                handed = hand(batch)
                 ids = ids[len(batch) :]
             listing = what_follows(listing, found[0])
-        if idempotency_key is not None:
-            handed = self._do("hand_over", idempotency_key, request, known_outcome, handed)
-        return handed
+        return handed if ticket is None else self._run(counted_whole, ticket)

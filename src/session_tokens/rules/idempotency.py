@@ -84,3 +84,45 @@ def once(tx: Transaction, ticket: Ticket, rule: Rule[Any], args: tuple[object, .
     )
     tx.put_idempotency(record)
     return record
+
+
+@reads(_queries)
+def further(tx: Transaction, ticket: Ticket, rule: Rule[int], args: tuple[object, ...]) -> int:
+    """Run one step of a command of several, whose counts add up; return what they have come to.
+
+    That is kept in the commit of the step, as a sequence of one number while there may be more: who asks again while it
+    goes on, or after it broke off, goes on counting there.
+
+    Raises:
+        IdempotencyMismatch: the key was used with another request.
+    """
+    so_far, is_over = _counted(tx, ticket)
+    count = rule(tx, *args)
+    if count:
+        _keep_count(tx, ticket, so_far + count, is_over=is_over)
+    return so_far + count
+
+
+@reads(lambda ticket: [Get("idempotency", ticket.key)])
+def counted_whole(tx: Transaction, ticket: Ticket) -> int:
+    """Keep what the steps of a command have come to as its outcome, and return it.
+
+    Raises:
+        IdempotencyMismatch: the key was used with another request.
+    """
+    so_far, is_over = _counted(tx, ticket)
+    if not is_over:
+        _keep_count(tx, ticket, so_far, is_over=True)
+    return so_far
+
+
+def _counted(tx: Transaction, ticket: Ticket) -> tuple[int, bool]:
+    """Return what the steps under a key have come to, and whether the last of them was said to be done."""
+    outcome = earlier_outcome(tx, ticket)
+    return (outcome, True) if isinstance(outcome, int) else (0 if outcome is None else outcome[0], False)
+
+
+def _keep_count(tx: Transaction, ticket: Ticket, count: int, *, is_over: bool) -> None:
+    expires_at = tx.now + IDEMPOTENCY_RETENTION_MS
+    outcome = count if is_over else (count,)
+    tx.put_idempotency(IdempotencyRecord(*ticket, outcome, expires_at))

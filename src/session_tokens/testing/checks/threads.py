@@ -14,6 +14,7 @@ from ...contract.queries import Get
 from ...contract.store import BlockingStore
 from ...contract.transaction import Transaction
 from ...errors import Conflict, LimitReached, NotOwner, SessionTokensError, StoreUnavailable
+from ...events import Event
 from ...records import Session
 from ...rules.sessions import touch_session
 from ...settings import Settings
@@ -224,3 +225,22 @@ class ThreadChecks(StoreBench):
             return done
 
         assert at_once([read, read, end]) == ([True, True, True], [])
+
+    @check_now
+    def test_now_all_that_was_handed_over_under_one_key_is_answered(self) -> None:
+        """Also to who asks again while the first call goes on, which has nothing left to do."""
+        opened = self.tokens_now.open_session("ann")
+        for _ in range(3):
+            self.tokens_now.issue_token(opened.id, transferable=True)
+        answers: list[int] = []
+
+        def ask_again(event: Event) -> None:
+            end_listening()
+            answers.append(self.tokens_now.hand_over("ann", receiver="bob", idempotency_key="leaves"))
+
+        end_listening = self.tokens_now.subscribe(ask_again)
+        for _ in range(2):
+            answers.append(self.tokens_now.hand_over("ann", receiver="bob", idempotency_key="leaves"))
+
+        assert answers == [3, 3, 3]
+        assert len(self.tokens_now.list_tokens(owner="bob").items) == 3
