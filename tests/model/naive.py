@@ -125,7 +125,10 @@ class NaiveTokens(NaiveSessions):
 
     def offer_token(self, key: str, *, to: str | None = None, until: int | None = None, **terms: Any) -> Record:
         """Terms: `price`, `currency`, `gift`. `until`: for how long it is theirs alone, else as long as it may wait."""
-        token, _ = every(lambda: self.transferable(key), lambda: to or until is None or refuse("InvalidInput"))
+        token, *_ = every(
+            lambda: self.transferable(key), lambda: to or until is None or refuse("InvalidInput"),
+            lambda: terms.get("price") is not None or terms.get("currency") is None or refuse("InvalidInput"),
+        )  # fmt: skip
         self.reserve(token, to, token.disownment_timeout if until is None else until)
         vars(token).update({"price": None, "currency": None, "gift": False} | terms, listed=True)
         self.say("token_offered", token.id)
@@ -137,7 +140,9 @@ class NaiveTokens(NaiveSessions):
         return self.token_record(token)
 
     def accept_offer(self, key: str, *, receiver: str, price: Any = None, currency: str | None = None) -> Record:
-        token = self.transferable(key)
+        token, _ = every(
+            lambda: self.transferable(key), lambda: price is not None or currency is None or refuse("InvalidInput")
+        )
         if not token.listed or self.reserved_for_others(token, receiver) or (price, currency) != (
             token.price, token.currency
         ):  # fmt: skip

@@ -98,7 +98,7 @@ def test_a_hand_over_kills_the_givers_secret_and_clears_the_listing() -> None:
     model = model_with()
     model.open_session("ann")
     given = model.issue_token("s1", transferable=True)
-    model.offer_token("t1", currency="EUR")
+    model.offer_token("t1", price=1, currency="EUR")
     received = model.transfer_token("t1", giver="ann", receiver="bob")
 
     assert model.verify_token(given["secret"]) is None

@@ -164,7 +164,8 @@ class TokenQueryChecks(StoreBench):
     async def test_a_listing_comes_back_with_its_price_and_currency(self) -> None:
         _, token = await self.issued(transferable=True)
         for price in (None, 0, "-3", "0.000000001", 10**18 - 1, "12.50"):
-            offered = await self.tokens.offer_token(token.id, price=price, currency="EUR", gift=price is None)
+            currency = None if price is None else "EUR"
+            offered = await self.tokens.offer_token(token.id, price=price, currency=currency, gift=price is None)
             found = (await self.ask(Get("token", token.id))).token
 
             assert found == offered
