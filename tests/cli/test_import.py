@@ -127,6 +127,12 @@ def test_it_is_finished_once(store: str, capsys: pytest.CaptureFixture[str]) -> 
         ["--from", "express", "--server", "postgresql://127.0.0.1/app", "--time-zone", "Mars/Olympus"],
         ["--finish", "--from", "express", "--server", "redis://127.0.0.1"],
         ["--from", "express", "--server", "http://127.0.0.1"],
+        ["--from", "flask-session", "--server", "redis://127.0.0.1:1", "--lifetime", "30d"],
+        ["--from", "flask-session", "--server", "redis://127.0.0.1:1", "--time-zone", "UTC"],
+        ["--from", "express", "--server", "redis://127.0.0.1:1", "--time-zone", "UTC"],
+        ["--from", "express", "--server", "postgresql://127.0.0.1:1/x", "--time-zone", "UTC", "--lifetime", "1h"],
+        ["--finish", "--server", "redis://127.0.0.1"],
+        ["--finish", "--owner", "user"],
     ],
 )
 def test_what_means_nothing_is_bad_input(store: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from . import exits
 from .commands import opened
 from .exits import UsageError
+from .going_together import insist_on_nothing_else
 from .inputs import duration_of
 from .operating import store_url
 from .output import print_json, print_record, progress
@@ -26,6 +27,7 @@ def import_sessions(options: Namespace) -> int:
         raise UsageError("import needs --from and --server, or --finish")
     store_url(options)  # a service moves nobody in
     if options.finish:
+        insist_on_nothing_else(options, "--finish", "--server", "--prefix", "--owner", "--lifetime", "--time-zone")
         with opened(options) as tokens:
             answer: dict[str, Any] = {"finished": True, "new": tokens.finish_moving_in()}
     else:
@@ -61,7 +63,12 @@ def _peer_of(options: Namespace) -> Any:
         if options.lifetime is None:
             raise UsageError(f"import --from {options.kind} needs --lifetime, as it has it: 30d, never")
         given["lifetime" if options.kind == "aiohttp" else "timeout"] = duration_of(options.lifetime)
-    if options.kind == "express" and server.startswith(("postgres://", "postgresql://")):
+    else:
+        insist_on_nothing_else(options, f"--from {options.kind}", "--lifetime")
+    is_postgres = options.kind == "express" and server.startswith(("postgres://", "postgresql://"))
+    if not is_postgres:
+        insist_on_nothing_else(options, "what is not in PostgreSQL", "--time-zone")
+    if is_postgres:
         if options.time_zone is None:
             raise UsageError("import --from express needs --time-zone with PostgreSQL; SHOW TimeZone says it there")
         return _made(peers.ExpressPostgres, server, secret="unused", time_zone=options.time_zone, **given)
