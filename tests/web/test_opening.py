@@ -25,6 +25,7 @@ from session_tokens.crypto.secret_form import SESSION_SECRET
 from session_tokens.errors import StoreUnavailable
 from session_tokens.web.asgi import SessionMiddleware, middleware_of
 from session_tokens.web.flask import SessionTokensInterface
+from session_tokens.web.moving_in.peers import StarletteCookie
 from session_tokens.web.process_store import ProcessStore
 from session_tokens.web.quart import QuartSessionTokensInterface
 from session_tokens.web.shared_store import SharedStore
@@ -98,8 +99,9 @@ async def test_tasks_that_wait_while_a_store_cannot_be_opened_are_told_with_the_
     assert len(silent_host.connections) == 2 * of_one
 
 
+@pytest.mark.parametrize("peers", [None, StarletteCookie("of before", owner="user")])
 async def test_pages_that_look_at_no_session_are_answered_before_the_store_is_there(
-    private_valkey: Callable[..., ValkeyServer],
+    private_valkey: Callable[..., ValkeyServer], peers: Any
 ) -> None:
     async def put(request: Request) -> Response:
         request.session["cart"] = ["pen"]
@@ -111,7 +113,7 @@ async def test_pages_that_look_at_no_session_are_answered_before_the_store_is_th
     server = private_valkey()
     server.kill()
     app = Starlette(routes=[Route("/put", put), Route("/alive", alive)])
-    app.add_middleware(SessionMiddleware, store=server.url, pepper=PEPPER)
+    app.add_middleware(SessionMiddleware, store=server.url, pepper=PEPPER, migrate_from=peers)
     kept_by = middleware_of(app)
     assert kept_by is not None
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop") as browser:

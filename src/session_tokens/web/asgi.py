@@ -154,7 +154,7 @@ class KeptSessions:
             await refuse(scope, send, 403, FORGED)
             return
         try:
-            if secret is None and not self.keeping.peers:
+            if self.keeping.is_visit(secret, response):
                 tokens = self.store.at_hand() or await self.store.tokens_for_visitor()
                 session = AsyncWebSession(None, None, tokens, self.store.ends, response, self.keeping.options)
                 self.keeping.named(session)

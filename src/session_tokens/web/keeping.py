@@ -110,6 +110,10 @@ class Keeping:
             self._lasts_s = (duration_ms("max_age", max_age) or 0) / 1000
         self.options: dict[str, Any] = {} if self._lasts_s is None else {"max_age": self._lasts_s}
 
+    def is_visit(self, secret: str | None, request: Arriving) -> bool:
+        """Whether a request brings no cookie that leads to a session: the store is not asked."""
+        return secret is None and not any(request.cookie(peer.cookie) for peer in self.peers)
+
     def named(self, session: S) -> S:
         """Return a session that knows in which field the application keeps who is logged in."""
         if self.owner_field is not None:

@@ -243,7 +243,7 @@ class SessionMiddleware:
         """Serve one request."""
         request = _Request(self.keeping, environ, start_response)
         secret = request.secret()
-        if secret is None and not self.keeping.peers:
+        if self.keeping.is_visit(secret, request):
             session = self.keeping.named(WsgiSession(None, None, self.store, request, self.keeping.options))
         elif secret is not None and request.incoming.is_forged:
             return request.answered(403, FORGED)
