@@ -287,3 +287,20 @@ async def test_a_socket_whose_browser_leaves_did_what_it_did(tokens: AsyncSessio
         else:
             raise AssertionError("it was not settled")
     assert (await tokens.list_sessions(anonymous=True)).items == []
+
+
+async def test_nobody_logs_in_or_changes_over_a_socket_which_cannot_set_the_cookie(tokens: AsyncSessionTokens) -> None:
+    app: Quart = made(tokens)
+
+    @app.websocket("/as-bob")
+    async def as_bob() -> None:
+        login("bob")
+        await websocket.send("done")
+
+    client = app.test_client()
+    await client.post("/log-in/ann")
+    async with client.websocket("/as-bob") as connected:
+        await connected.receive()
+        await asyncio.sleep(0)
+    assert [each.owner for each in (await tokens.list_sessions(anonymous=True)).items] == ["ann"]
+    assert (await told(await client.get("/show")))["owner"] == "ann"

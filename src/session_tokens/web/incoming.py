@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from .addresses import proxies_of, source_of
-from .origins import SAFE, is_cross_origin, origins_of
+from .origins import is_cross_origin, may_change, origins_of
 
 _NOBODY = "192.0.2.0"
 """An address that no client has (RFC 5737): what a trusted peer is asked to pass on."""
@@ -67,18 +67,17 @@ class Trust:
         """Return what is known of a request.
 
         Args:
-            method: of the request; of a WebSocket one that changes something, whatever its handshake says.
+            method: of the request; of a WebSocket that no header tells, as over HTTP/2, one that changes something.
             peer: the address that it comes from; ``None`` for a Unix socket, whose other end is a proxy of ours.
             header: returns a header by its name in lower case, ``None`` where it is not there.
             is_https: whether it came to us by https.
         """
-        host = None if method in SAFE else header("host")
+        is_judged = may_change(method, header("upgrade"))
+        host = header("host") if is_judged else None
         if self._is_proxy(peer):
             is_https = self.is_https(peer, header, is_https=is_https)
             host = _first(header("x-forwarded-host")) or host
-        is_forged = method not in SAFE and is_cross_origin(
-            method, header("origin"), header("sec-fetch-site"), host, self._origins
-        )
+        is_forged = is_judged and is_cross_origin(header("origin"), header("sec-fetch-site"), host, self._origins)
         forwarded = header("x-forwarded-for") if self._proxies else None
         return Incoming(self.address_of(peer, forwarded), is_https, is_forged)
 

@@ -15,6 +15,18 @@ from ..errors import InvalidInput
 FORGED = "The request comes from a page of another origin; see trusted_origins."
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods that change nothing (RFC 9110, section 9.2.1)."""
+SOCKET = "websocket"
+"""What a GET asks for in ``Upgrade`` that opens a WebSocket (RFC 6455, section 4.1)."""
+
+
+def may_change(method: str, upgrade: str | None) -> bool:
+    """Whether a request may change something: one that opens a WebSocket may, though its handshake is a GET.
+
+    Args:
+        method: of the request.
+        upgrade: its header ``Upgrade``, ``None`` without.
+    """
+    return method not in SAFE or (upgrade is not None and upgrade.lower() == SOCKET)
 
 
 def origins_of(texts: Collection[str]) -> frozenset[str]:
@@ -33,17 +45,14 @@ def origins_of(texts: Collection[str]) -> frozenset[str]:
     return frozenset(text.lower() for text in texts)
 
 
-def is_cross_origin(
-    method: str, origin: str | None, fetch_site: str | None, host: str | None, trusted: Collection[str]
-) -> bool:
-    """Whether a request comes from a page of another origin that is not trusted, and may change something.
+def is_cross_origin(origin: str | None, fetch_site: str | None, host: str | None, trusted: Collection[str]) -> bool:
+    """Whether a request that may change something comes from a page of another origin that is not trusted.
 
     Args:
-        method: of the request.
         origin, fetch_site, host: its headers ``Origin``, ``Sec-Fetch-Site`` and ``Host``, ``None`` without.
         trusted: what ``origins_of`` returned.
     """
-    if method in SAFE or (origin is not None and origin.lower() in trusted):
+    if origin is not None and origin.lower() in trusted:
         return False
     if fetch_site is not None:
         return fetch_site not in ("same-origin", "none")

@@ -147,6 +147,11 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
         if self._store is not None:
             await self._store.close()
 
+    def _incoming(self, request: Any) -> Incoming:
+        header = self._header_of(request)
+        method = request.method if isinstance(request, Request) else "POST"  # a WebSocket's says nothing
+        return self._trust.look_at(method, request.remote_addr, header, is_https=request.is_secure)
+
     # --- what Quart calls --------------------------------------------------------------------------------------------
 
     async def open_session(self, app: Quart, request: BaseRequestWebsocket) -> QuartSession:
@@ -240,7 +245,7 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
 
     async def _save_socket(self, app: Quart, session: QuartSession) -> None:
         """After a WebSocket, write what changed; no cookie can be set, so that nobody logs in and no record is made."""
-        if not session.is_loaded or session.record is None:
+        if not session.is_loaded or session.record is None or session.is_logging_in:
             return
         tokens = await self.tokens_of(app)
         answer = Response(status=500 if session.is_leaving else 200)  # 500: no visitor's session is left behind

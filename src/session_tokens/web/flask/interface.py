@@ -18,7 +18,7 @@ from ...rules.reserved import applications
 from ...settings import Duration, Settings
 from ..cookies import cookie_named
 from ..moving_in import Peer, moving_in, peers_of
-from ..origins import FORGED, SAFE
+from ..origins import FORGED, may_change
 from ..process_store import ProcessStore
 from ..rotating import GRACE_S, rotating
 from ..session import WebSession, drive
@@ -120,7 +120,8 @@ class SessionTokensInterface(SessionsByFlask, SessionInterface):
             if self._peers:
                 others = any(cookie_named(peer.cookie).value_in(header) for peer in self._peers)
         is_presented = bool(presented or others)
-        is_forged = request.method not in SAFE and self._incoming(request).is_forged
+        upgrade = request.environ.get("HTTP_UPGRADE")
+        is_forged = may_change(request.method, upgrade) and self._incoming(request).is_forged
 
         def client() -> tuple[str | None, str | None]:
             return request.headers.get("User-Agent"), self._incoming(request).address

@@ -108,6 +108,11 @@ class FlaskSession(SessionMixin):
         return self.web.owner if new is None and not self._is_left() else new
 
     @property
+    def is_logging_in(self) -> bool:
+        """Whether somebody logs in with the response."""
+        return self.web.is_logging_in or self._owner_to_be() is not None
+
+    @property
     def is_leaving(self) -> bool:
         """Whether the session ends with the response."""
         return self.web.is_leaving or self._is_left()
