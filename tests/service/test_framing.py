@@ -55,7 +55,12 @@ REFUSED = {
     "HTTP/0.9": (b"GET /livez\r\n", 400),
     "HTTP/2 in the clear": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     "TLS on the plain port": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64), 400),
-    "an absolute target": (b"GET http://a/livez HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "an absolute target of another host": (b"GET http://b/livez HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "an absolute target of another port": (b"GET http://a:81/livez HTTP/1.1\r\nHost: a:80\r\n\r\n", 400),
+    "an absolute target with a user": (b"GET http://u@a/livez HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "an absolute target without a host": (b"GET http:///livez HTTP/1.1\r\nHost: \r\n\r\n", 400),
+    "an absolute target of another scheme": (b"GET ftp://a/livez HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "an absolute target with a fragment": (b"GET http://a/livez#b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "an asterisk": (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "a fragment": (b"GET /livez#a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "a path that is no UTF-8": (b"GET /v1/owners/%ff/sessions HTTP/1.1\r\nHost: a\r\n\r\n", 400),
@@ -97,6 +102,21 @@ def test_a_body_of_the_largest_size_is_read_and_one_byte_more_is_not(running: Ru
 
     assert status_of(running.raw(request("POST", "/introspect", headers, exact))) == 200
     assert status_of(running.raw(request("POST", "/introspect", headers, exact + b"a"))) == 413
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        (b"http://a/livez", 200), (b"HTTP://A/livez", 200), (b"https://a/livez", 200), (b"http://a", 200),
+        (b"http://a/forward-auth/page?b=c", 401), (b"http://a/livez?b=c", 400), (b"http://a?b=c", 400),
+        (b"http://a/nowhere", 404), (b"http://a//livez", 404),
+    ],
+)  # fmt: skip
+def test_a_target_with_the_host_in_it_is_taken_as_the_path(running: RunningService, target: bytes, status: int) -> None:
+    """RFC 9112, 3.2.2: a server must accept the absolute form; what it names is what the header Host names."""
+    answer = running.raw(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+
+    assert status_of(answer) == status, answer
 
 
 def test_requests_sent_at_once_are_answered_in_their_order(running: RunningService) -> None:

@@ -28,6 +28,7 @@ NAME = re.compile(TOKEN)
 CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 LENGTH = re.compile(rb"[0-9]{1,12}")
 CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
+ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#@]+)([/?].*)?", re.DOTALL)
 PATH = re.compile(rb"/[!\"$-~]*")
 
 SPACE, CARRIAGE_RETURN = 0x20, 0x0D
@@ -155,6 +156,8 @@ def parse_head(head: bytes) -> Head:
     method, target, minor = match.groups()
     if method == b"CONNECT":
         raise Problem(405, "method_not_allowed", "this is no proxy", headers=[(b"allow", b"GET, HEAD, POST")])
+    if not target.startswith(b"/"):
+        target = _without_host(target, headers)
     raw_path, _, query = target.partition(b"?")
     return Head(
         method.decode("ascii"), _path(raw_path), raw_path, query, "1.1" if minor == b"1" else "1.0", headers,
@@ -175,6 +178,17 @@ def _header(line: bytes) -> tuple[bytes, bytes]:
     if not colon:
         raise refusal("a header has no colon")
     return lower, value.strip(b" \t")
+
+
+def _without_host(target: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Return what an absolute target (RFC 9112, section 3.2.2) names at its host, which is the one in ``Host``."""
+    absolute = ABSOLUTE.fullmatch(target)
+    if absolute is None:
+        return target  # which is no path, and refused as such
+    host, rest = absolute.groups(b"")
+    if [host.lower()] != [value.lower() for name, value in headers if name == b"host"]:
+        raise refusal("the target names another host than the header Host")
+    return rest if rest.startswith(b"/") else b"/" + rest
 
 
 def _path(raw_path: bytes) -> str:

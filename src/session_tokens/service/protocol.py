@@ -7,8 +7,8 @@ chunks apart; this file keeps order: one request at a time, the next one waits i
 about, a body that is announced is not waited for: the answer is the connection's last, and what still comes is dropped.
 
 What is refused: bare line feeds, folded headers, ``Content-Length`` twice or beside ``Transfer-Encoding``, encodings
-but ``chunked``, extensions and trailers of chunks, missing or repeated ``Host``, control characters, more than 16 KiB
-of head, 64 KiB of body (more where a session's data may be larger) or 10 seconds for both.
+but ``chunked``, extensions and trailers of chunks, missing or repeated ``Host`` or another one in the target, control
+characters, more than 16 KiB of head, 64 KiB of body (more where a session's data may be larger) or 10 seconds for both.
 """
 
 from __future__ import annotations
