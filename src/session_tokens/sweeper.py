@@ -79,6 +79,11 @@ class _Failures:
         self._in_a_row = 0
         self._is_told = False
 
+    @property
+    def are_none(self) -> bool:
+        """Whether the last sweep went well; who takes turns though it fails would let the others wait for nothing."""
+        return not self._in_a_row
+
     def failed(self, error: SessionTokensError) -> None:
         """Log a failure, if it is the second in a row of a store that is away, or says more than that."""
         self._in_a_row += 1
@@ -100,7 +105,7 @@ class ThreadSweeper:
 
     Args:
         swept: what is swept.
-        sweep: sweeps it, so many records at the most; returns how many were cleaned.
+        sweep: sweeps it, so many records at the most, and in turn or not; returns how many were cleaned.
         interval_s: seconds between two runs.
     """
 
@@ -135,7 +140,7 @@ def _sweep_again_and_again(
         if swept is None:
             return
         try:
-            wait_s = _next_wait(sweep(swept, BATCH), wait_s, interval_s)
+            wait_s = _next_wait(sweep(swept, BATCH, in_turn=failures.are_none), wait_s, interval_s)
             failures.succeeded()
         except SessionTokensError as error:
             failures.failed(error)
@@ -173,7 +178,7 @@ class TaskSweeper:
             if swept is None:
                 return
             try:
-                wait_s = _next_wait(await sweep(swept, BATCH), wait_s, interval_s)
+                wait_s = _next_wait(await sweep(swept, BATCH, in_turn=failures.are_none), wait_s, interval_s)
                 failures.succeeded()
             except SessionTokensError as error:
                 failures.failed(error)

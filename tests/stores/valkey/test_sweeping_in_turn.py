@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+import valkey
 
 from session_tokens import SessionTokens, Settings
 from session_tokens.contract.store import BlockingStore
 from session_tokens.stores.valkey.store import open_valkey_blocking
 from tests.helpers.servers.cluster import shared_cluster
+from tests.helpers.servers.valkey import ValkeyServer
 from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.server
@@ -97,3 +99,22 @@ def test_who_cannot_read_what_is_due_leaves_the_turn_to_others(url: str) -> None
             assert lacking._sweep(1_000) == 0
             time.sleep(0.02)
         assert knowing._sweep(1_000) == 3
+
+
+def test_a_process_whose_sweeps_fail_keeps_the_turn_from_nobody(private_valkey: Callable[..., ValkeyServer]) -> None:
+    """It finds what is due in each of its sweeps, and cleans none of it."""
+    port = private_valkey().port
+    often = Settings(max_age=0.2, sweep_interval=0.1)
+    with valkey.Valkey(port=port) as admin:
+        admin.execute_command("ACL", "SETUSER", "app", "on", ">secret", "~*", "+@all")
+        with (
+            SessionTokens.open(f"valkey://app:secret@127.0.0.1:{port}", pepper=OLD, settings=often),
+            SessionTokens.open(f"valkey://127.0.0.1:{port}", pepper=OLD, settings=SHORT, sweep=False) as other,
+        ):
+            admin.execute_command(
+                "ACL", "SETUSER", "app", "-mget"
+            )  # what a commit needs, and a look for what is due not
+            opened = [other.open_session(f"owner {number}") for number in range(3)]
+            wait_until(lambda: not any(other.verify_session(session.secret) for session in opened))
+            wait_until(lambda: any(admin.scan_iter(match="*}:sw")))
+            wait_until(lambda: other._sweep(1_000) == 3)
