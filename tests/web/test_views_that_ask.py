@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from io import StringIO
 from typing import Any
 
 import aiohttp_session
+import bottle
 import httpx
 import pytest
 from aiohttp import web
@@ -23,11 +25,12 @@ from session_tokens.crypto.minting import new_secret
 from session_tokens.crypto.secret_form import TOKEN_SECRET
 from session_tokens.web.aiohttp import SessionTokensStorage, outages
 from session_tokens.web.aiohttp import current_session as session_of_aiohttp
-from session_tokens.web.asgi import SessionMiddleware
+from session_tokens.web.asgi import SessionMiddleware as SessionMiddlewareOfAsgi
 from session_tokens.web.flask import SessionTokensInterface, api_of
 from session_tokens.web.litestar import SessionTokensConfig
 from session_tokens.web.litestar import current_session as session_of_litestar
 from session_tokens.web.quart import QuartSessionTokensInterface
+from session_tokens.web.wsgi import SessionMiddleware, session_of
 from tests.helpers.servers.valkey import ValkeyServer
 
 PEPPER = bytes(32)
@@ -42,7 +45,7 @@ def in_starlette(url: str) -> Any:
         raise RuntimeError("of the application's own")
 
     app = Starlette(routes=[Route("/ask", ask), Route("/fail", fail)])
-    app.add_middleware(SessionMiddleware, store=url, pepper=PEPPER)
+    app.add_middleware(SessionMiddlewareOfAsgi, store=url, pepper=PEPPER)
     return app
 
 
@@ -104,6 +107,52 @@ def test_of_flask(private_valkey: Callable[..., ValkeyServer]) -> None:
 
     assert [answer.status_code for answer in answers] == [503, 500]
     assert [answer.headers.get("Retry-After") for answer in answers] == ["2", None]
+
+
+def in_bottle(url: str) -> Any:
+    app = bottle.Bottle()
+
+    def ask() -> str:
+        return str(session_of(bottle.request.environ).tokens.verify_token(new_secret(TOKEN_SECRET)))
+
+    def fail() -> str:
+        raise RuntimeError("of the application's own")
+
+    app.get("/ask", callback=ask)
+    app.get("/fail", callback=fail)
+    return SessionMiddleware(app, url, pepper=PEPPER)
+
+
+def of_generators(url: str) -> Any:
+    def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+        if environ["PATH_INFO"] == "/ask":
+            session_of(environ).tokens.verify_token(new_secret(TOKEN_SECRET))
+        start_response("500 Internal Server Error", [])
+        yield b"of the application's own"
+
+    return SessionMiddleware(app, url, pepper=PEPPER)
+
+
+def answer_of(app: Any, path: str) -> tuple[str, dict[str, str]]:
+    """Return the status and the headers of an answer, as a server takes them."""
+    begun: list[tuple[str, dict[str, str]]] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: object = None) -> Any:
+        begun.append((status[:3], {name.lower(): value for name, value in headers}))
+
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "wsgi.url_scheme": "http", "wsgi.errors": StringIO()}
+    list(app(environ, start_response))
+    return begun[-1]
+
+
+@pytest.mark.parametrize("made", [in_bottle, of_generators])
+def test_of_wsgi(private_valkey: Callable[..., ValkeyServer], made: Callable[[str], Any]) -> None:
+    server = private_valkey()
+    server.kill()
+    answers = [answer_of(made(server.url), path) for path in ("/ask", "/fail")]
+
+    assert [status for status, _ in answers] == ["503", "500"]
+    assert [headers.get("retry-after") for _, headers in answers] == ["1", None]
 
 
 async def test_of_aiohttp(private_valkey: Callable[..., ValkeyServer]) -> None:

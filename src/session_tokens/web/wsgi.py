@@ -264,8 +264,7 @@ class SessionMiddleware:
             if not request.has_begun:
                 _settle_error(session)
                 if isinstance(error, StoreUnavailable | StoreBusy):
-                    log.warning("a request is answered 503, for the store cannot be asked: %s", error)
-                    return request.answered(503, "try again")
+                    return request.answered_outage(error)
             raise
 
 
@@ -380,6 +379,10 @@ class _Request(Arriving):
             return self._instead
         status, headers, exc_info = self._held
         session = self.session
+        error = exc_info[0][1] if exc_info and exc_info[0] else None
+        if isinstance(error, StoreUnavailable | StoreBusy):  # a framework that handles errors itself, as Bottle does
+            _settle_error(session)
+            return self.answered_outage(error)
         if session.is_untouched:
             self.has_begun = True
             self._write = self._start_response(status, headers, *exc_info)
@@ -405,6 +408,11 @@ class _Request(Arriving):
             return headers
         return _texts(headers_with(_bytes(headers), self._cookie, accessed=accessed))
 
+    def answered_outage(self, error: Exception) -> list[bytes]:
+        """Answer 503 where the application asked the store itself, and return the bytes to send."""
+        log.warning("a request is answered 503, for the store cannot be asked: %s", error)
+        return self.answered(503, "try again")
+
     def answered(self, status: int, text: str) -> list[bytes]:
         """Answer instead of the application, and return the bytes to send."""
         body = text.encode()
@@ -426,12 +434,16 @@ class _Late:
     def _settling(self) -> Iterator[bytes]:
         parts = iter(self._body)
         first: bytes | None = None
+        instead: list[bytes] | None
         try:
             first = next(parts, None)
-        except Exception:
+        except Exception as error:
             _settle_error(self._request.session)
-            raise
-        instead = self._request.begin()
+            if self._request.has_begun or not isinstance(error, StoreUnavailable | StoreBusy):
+                raise
+            instead = self._request.answered_outage(error)
+        else:
+            instead = self._request.begin()
         if instead is not None:
             yield from instead
             return
