@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from inspect import iscoroutinefunction
 from typing import Annotated, Any
 
 import httpx
 import pytest
 from fastapi import Depends, FastAPI, Request, WebSocket
+from fastapi.dependencies.utils import get_dependant
 
 from session_tokens import AsyncSessionTokens, InvalidInput, Token
 from session_tokens.testing import ManualClock
@@ -249,3 +251,16 @@ def test_its_description_says_which_views_ask_for_a_session_or_a_token(st: Async
     assert asked["/account/sessions"] == asked["/me"] == [{"Session": []}]
     assert {"HTTPBearer": []} in [scheme for each in asked.values() for scheme in each or ()]
     assert described["components"]["securitySchemes"]["Session"]["in"] == "cookie"
+
+
+def test_its_description_costs_no_request_a_thread() -> None:
+    asked, dependencies = [], [get_dependant(path="/", call=require_session)]
+    while dependencies:
+        each = dependencies.pop()
+        dependencies += each.dependencies
+        asked.append(each.call)
+    waited_for_in_threads = {
+        call for call in asked if not (iscoroutinefunction(call) or iscoroutinefunction(type(call).__call__))
+    }
+
+    assert len(asked) > 3 and waited_for_in_threads == {require_session, current_session}

@@ -34,7 +34,7 @@ class SessionCookie(SecurityBase):
         self.model = APIKey.model_validate({"in": APIKeyIn.cookie, "name": "__Host-session", "description": said})
         self.scheme_name = "Session"
 
-    def __call__(self) -> None:
+    async def __call__(self) -> None:  # of asyncio, as the next: FastAPI hands all else to a thread
         """Leave it to the middleware, which has read it."""
 
 
@@ -55,7 +55,7 @@ def current_session(connection: HTTPConnection) -> AsyncWebSession:
     return session
 
 
-def _session_of_user(
+async def _session_of_user(
     session: Annotated[AsyncWebSession, Depends(current_session)], _: Annotated[None, Security(_cookie)]
 ) -> AsyncWebSession:
     """Return the session of the browser, for a view that OpenAPI describes as one for users."""
