@@ -327,8 +327,8 @@ async def list_keys(call: Call) -> Snapshot:
 
 async def revoke_key(call: Call) -> Snapshot:
     """End a service key at once. Twice is the same."""
-    await keys.revoke_key(call.tokens.store, _key_id(call), audit=call.tokens.audit)
-    return Snapshot(None)
+    ended = await keys.revoke_key(call.tokens.store, _key_id(call), audit=call.tokens.audit)
+    return Snapshot(None, changed=ended)
 
 
 async def rotate_key(call: Call) -> Snapshot:

@@ -50,8 +50,8 @@ async def change_webhook(call: Call) -> Snapshot:
 
 async def remove_webhook(call: Call) -> Snapshot:
     """Tell a webhook nothing more. Twice is the same."""
-    await hooks.remove_webhook(call.tokens, _id(call), idempotency_key=call.idempotency_key)
-    return Snapshot(None)
+    is_gone = await hooks.remove_webhook(call.tokens, _id(call), idempotency_key=call.idempotency_key)
+    return Snapshot(None, changed=is_gone)
 
 
 async def rotate_webhook(call: Call) -> Snapshot:
