@@ -139,6 +139,22 @@ def test_a_request_may_come_byte_by_byte(running: RunningService) -> None:
     assert answer.endswith(b'{"active":false}')
 
 
+def test_one_empty_line_before_a_request_is_passed_over(running: RunningService) -> None:
+    """RFC 9112, 2.2: clients of old send one behind a body; more are no way to keep a connection busy."""
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Authorization": f"Bearer {running.secret}"}
+    post = request("POST", "/introspect", headers, b"token=x", close=False) + b"\r\n"
+    one = running.raw(b"\r\n" + post + request("GET", "/livez"))
+    two = running.raw(b"\r\n\r\n" + request("GET", "/livez"))
+    with socket.create_connection(("127.0.0.1", running.port), timeout=15) as connection:
+        for byte in post + request("GET", "/livez"):
+            connection.sendall(bytes([byte]))
+        slow = received(connection)
+
+    assert [b"200", b"200"] == [part[:3] for part in one.split(b"HTTP/1.1 ")[1:]]
+    assert status_of(two) == 400
+    assert [b"200", b"200"] == [part[:3] for part in slow.split(b"HTTP/1.1 ")[1:]]
+
+
 def test_http_1_0_is_answered_and_closed(running: RunningService) -> None:
     answer = running.raw(b"GET /livez HTTP/1.0\r\n\r\n")
 

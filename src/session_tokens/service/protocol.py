@@ -256,7 +256,12 @@ class StrictHTTP(asyncio.Protocol):
         """Return the body of a complete request, whose head is then kept; ``None`` while something is missing."""
         buffer = self._buffer
         if self._head is None:
+            if buffer.startswith(b"\r\n"):
+                del buffer[:2]  # one empty line before a request is passed over (RFC 9112, section 2.2)
             if not buffer:
+                return None
+            if buffer == b"\r":
+                self._expect_more()
                 return None
             end = self._beginning.end_of(buffer)
             if end < 0:
