@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import uuid
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from session_tokens import SessionTokens, TokenTables
+from session_tokens import SessionTokens, Settings, TokenTables
+from session_tokens.audit.log import Audit
 from session_tokens.contract.transaction import Transaction
 from session_tokens.stores.memory.store import MemoryStore
+from tests.helpers.servers.cluster import shared_cluster
 from tests.helpers.user_dbs import AsyncDB
 from tests.helpers.waiting import wait_until
 
@@ -87,6 +91,41 @@ def test_a_child_waits_for_no_lock_that_a_thread_of_its_parent_held(
             lock.release()
 
         assert went_on
+
+
+@pytest.mark.server
+def test_a_child_leaves_to_its_parent_what_is_finished_behind_answers_on_a_cluster() -> None:
+    url = f"{shared_cluster().url}?timeout=30&namespace=t{uuid.uuid4().hex[:12]}"
+    with SessionTokens.open(url, pepper=PEPPER, sweep=False, settings=Settings(events="durable")) as tokens:
+        store: Any = tokens.store
+        secret = tokens.open_session("ann").secret
+        held, over = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with store._behind._changed:
+                held.set()
+                over.wait()
+
+        holding = threading.Thread(target=hold)
+        holding.start()
+        held.wait()
+        went_on = goes_on_in_a_child(lambda: (tokens.destroy_session(secret), tokens.events()))
+        over.set()
+        holding.join()
+
+        assert went_on
+        assert tokens.verify_session(secret) is None
+
+
+def test_a_child_adds_to_the_audit_log_though_a_thread_of_its_parent_was_at_it(tmp_path: Path) -> None:
+    audit = Audit(tmp_path / "anchors")
+    with SessionTokens.open(f"sqlite:///{tmp_path}/store.db", audit=audit, sweep=False) as tokens:
+        secret = tokens.open_session("ann").secret
+        with audit._lock:
+            went_on = goes_on_in_a_child(lambda: tokens.destroy_session(secret))
+
+        assert went_on
+        assert tokens.verify_session(secret) is None
 
 
 def test_a_fork_waits_for_the_command_that_is_under_way_in_memory() -> None:

@@ -17,6 +17,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
 
+from ..contract.forks import anew_in_children
 from ..crypto.minting import Hmac, Keyring
 from ..errors import InvalidInput
 from ..rules.audit import CHAINS, Act, Audited, AuditKey, Head, anchor_mac, chains_in
@@ -96,15 +97,20 @@ class Audit:
         if self._anchor is not None and self._anchor.is_symlink():
             raise InvalidInput(f"the anchor file {self._anchor} is a symbolic link; name the file itself")
         self._every = every
-        self._free: dict[int | None, list[int]] = {}
-        self._shared: list[int] = []
+        self.begin_anew()
+        anew_in_children(self)
         self._seen: dict[int, int] = {}
         self._anchored: dict[int, Head] = {}
-        self._lock = threading.Lock()
         self._pending = 0
         self._last_s: float | None = None
         self._key: tuple[Keyring, AuditKey] | None = None
         self._append(b"")
+
+    def begin_anew(self) -> None:
+        """Have all chains free: in the child of a fork, the threads that had some, or the lock, are not there."""
+        self._free: dict[int | None, list[int]] = {}
+        self._shared: list[int] = []
+        self._lock = threading.Lock()
 
     def key_of(self, keyring: Keyring) -> AuditKey:
         """Return the key under which entries are added; it is made once."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 
+from ...contract.forks import anew_in_children
 from ...errors import StoreError
 
 log = logging.getLogger("session_tokens.stores")
@@ -24,25 +24,24 @@ class BlockingBehind:
     """A thread that ends when there was nothing to do for a while. A forked process has none of it."""
 
     def __init__(self) -> None:
-        self._begin()
+        self.begin_anew()
+        anew_in_children(self)
 
-    def _begin(self) -> None:
+    def begin_anew(self) -> None:
+        """Have nothing to do: in the child of a fork, neither the thread nor who waits for it is there."""
         self._work: deque[Work] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._waited_for = 0
         self._closing = False
-        self._process = os.getpid()
 
     @property
     def is_busy(self) -> bool:
         """Whether there is something to wait for."""
-        return self._waited_for > 0 and self._process == os.getpid()
+        return self._waited_for > 0
 
     def do(self, work: Work) -> None:
         """Begin some work; what fails of it is done by whoever needs it done."""
-        if self._process != os.getpid():
-            self._begin()
         with self._changed:
             self._work.append(work)
             self._waited_for += 1
@@ -63,8 +62,6 @@ class BlockingBehind:
 
     def close(self) -> None:
         """Wait for everything."""
-        if self._process != os.getpid():
-            return
         with self._changed:
             self._closing = True
             self._changed.notify_all()
