@@ -126,6 +126,13 @@ def test_the_command_tells_an_outage_in_a_line(ann: Any) -> None:
     opened.close()
 
 
+def test_the_command_tells_in_a_line_that_a_pepper_is_missing(ann: Any) -> None:
+    with override_settings(SESSION_TOKENS_STORE="redis://127.0.0.1:1/0"):
+        with pytest.raises(CommandError, match="pepper"):
+            call_command("session_tokens", "list", "ann")
+    opened.close()
+
+
 @pytest.mark.parametrize(("trusted", "address"), [(["127.0.0.0/8"], "203.0.113.9"), ([], "127.0.0.1")])
 def test_a_proxy_is_believed_if_it_is_trusted(ann: Any, trusted: list[str], address: str) -> None:
     with override_settings(SESSION_TOKENS={"trusted_proxies": trusted}):

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from .....crypto.secret_form import SESSION_ID, is_id
@@ -38,7 +39,7 @@ class Command(BaseCommand):
         """Do it, and say what was done."""
         try:
             self._do(options)
-        except SessionTokensError as error:
+        except (SessionTokensError, ImproperlyConfigured) as error:
             raise CommandError(str(error)) from error
 
     def _do(self, options: dict[str, Any]) -> None:
