@@ -118,6 +118,11 @@ def test_the_cookie_takes_the_place_of_those_of_the_application(logged_in, base_
         assert client.get("/log-in?owner=carol").json()["owner"] == "carol"
         assert client.get("/me").json()["owner"] == "carol"
 
+def test_a_domain_that_the_client_does_not_ask_is_left_away(logged_in):
+    client = TestClient(made(domain="shop.example"))
+    logged_in(client, "alice")
+    assert client.get("/me").json()["owner"] == "alice"
+
 @pytest.mark.asyncio
 async def test_by_httpx2(logged_in):
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(made()), base_url="http://shop") as client:
@@ -200,7 +205,7 @@ QUART = (
     + """
 import httpx
 from quart import Quart, session
-from session_tokens.web.quart import QuartSessionTokensInterface, current_session
+from session_tokens.web.quart import QuartSessionTokensInterface, current_session, login
 
 def made(**options):
     app = Quart("tried")
@@ -210,7 +215,26 @@ def made(**options):
     async def me():
         return {"owner": current_session().owner, "fields": dict(session)}
 
+    @app.get("/shop/log-in")
+    async def log_in():
+        login("carol")
+        return ""
+
+    @app.get("/shop/me")
+    async def me_in_the_shop():
+        return await me()
+
     return app
+
+@pytest.mark.asyncio
+async def test_a_cookie_of_a_path_takes_the_place_of_the_one_of_the_application(logged_in):
+    app = made()
+    app.config["SESSION_COOKIE_PATH"] = "/shop"
+    client = app.test_client()
+    logged_in(client, "bob")
+    await client.get("/shop/log-in")
+    logged_in(client, "alice")
+    assert (await (await client.get("/shop/me")).get_json())["owner"] == "alice"
 
 @pytest.mark.asyncio
 async def test_who_is_logged_in(logged_in, session_clock):
@@ -282,7 +306,7 @@ AIOHTTP = (
 import aiohttp_session
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from session_tokens.web.aiohttp import SessionTokensStorage
+from session_tokens.web.aiohttp import SessionTokensStorage, login
 
 async def me(request):
     session = await aiohttp_session.get_session(request)
@@ -299,6 +323,23 @@ async def test_who_is_logged_in(logged_in, session_clock):
         assert await (await client.get("/me")).json() == {"owner": "alice", "fields": {"cart": 1}}
         session_clock.advance(3600)
         assert (await (await client.get("/me")).json())["owner"] is None
+
+@pytest.mark.asyncio
+@pytest.mark.filterwarnings("ignore:It is recommended to use web.RequestKey")
+async def test_a_cookie_of_a_path_takes_the_place_of_the_one_of_the_application(logged_in):
+    async def log_in(request):
+        await login(request, "carol")
+        return web.Response()
+
+    app = web.Application()
+    aiohttp_session.setup(app, SessionTokensStorage("sqlite:///never-made.db", path="/shop"))
+    app.router.add_get("/shop/me", me)
+    app.router.add_get("/shop/log-in", log_in)
+    async with TestClient(TestServer(app)) as client:
+        logged_in(client, "bob")
+        await client.get("/shop/log-in")
+        logged_in(client, "alice")
+        assert (await (await client.get("/shop/me")).json())["owner"] == "alice"
 
 @pytest.mark.asyncio
 async def test_an_application_without_our_sessions_is_refused(logged_in):
@@ -318,6 +359,8 @@ from session_tokens.web.wsgi import SessionMiddleware, session_of
 
 def page(environ, start_response):
     session = session_of(environ)
+    if environ["PATH_INFO"] == "/shop/log-in":
+        session.login("carol")
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps({"owner": session.owner, "fields": dict(session)}).encode()]
 
@@ -334,6 +377,13 @@ def test_who_is_logged_in(logged_in, session_clock, kind):
     session_clock.advance(3600)
     assert told(client.get("/"))["owner"] is None
 
+def test_a_cookie_of_a_path_takes_the_place_of_the_one_of_the_application(logged_in):
+    client = Client(SessionMiddleware(page, "sqlite:///never-made.db", path="/shop"))
+    logged_in(client, "bob")
+    client.get("/shop/log-in")
+    logged_in(client, "alice")
+    assert client.get("/shop").json["owner"] == "alice"
+
 def test_an_application_without_our_sessions_is_refused(logged_in):
     with pytest.raises(TypeError, match="SessionMiddleware"):
         logged_in(Client(page), "alice")
@@ -341,8 +391,8 @@ def test_an_application_without_our_sessions_is_refused(logged_in):
 )
 
 PROGRAMS = {
-    "flask": (FLASK, 4), "asgi": (ASGI, 9), "django": (DJANGO, 2), "quart": (QUART, 5), "litestar": (LITESTAR, 5),
-    "aiohttp": (AIOHTTP, 2), "wsgi": (WSGI, 4),
+    "flask": (FLASK, 4), "asgi": (ASGI, 10), "django": (DJANGO, 2), "quart": (QUART, 6), "litestar": (LITESTAR, 5),
+    "aiohttp": (AIOHTTP, 3), "wsgi": (WSGI, 5),
 }  # fmt: skip
 """Name → a test module, and how many of its tests pass."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from http.cookies import SimpleCookie
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -86,7 +87,8 @@ def _in_flask(client: Any, login: Login) -> Session:
 
 def _in_quart(client: Any, login: Login) -> Session:
     session, name, secret = _logged_in_to_quart(client.app, login)
-    client.set_cookie("localhost", name, secret)  # the host that Quart's client asks
+    path = client.app.session_interface.get_cookie_path(client.app)
+    client.set_cookie("localhost", name, secret, path=path)  # the host that Quart's client asks
     return session
 
 
@@ -118,12 +120,30 @@ def _in_httpx(client: Any, login: Login) -> Session:
     else:
         keeping = _keeping_of(app, login)
         session, secret = login.named_as(keeping.owner_field).opened()
-        header = keeping.cookie.set(secret, is_https=is_https).replace("; secure", "")
+        header = keeping.cookie.set(secret, is_https=is_https)
     # As from a response, so that those of the application take its place.
+    header = _as_kept(header, client.base_url.host)
     package = import_module(type(client.base_url).__module__.partition(".")[0])
     asked = package.Request("GET", client.base_url)
     client.cookies.extract_cookies(package.Response(200, headers={"set-cookie": header}, request=asked))
     return session
+
+
+def _as_kept(header: str, host: str) -> str:
+    """Return the header of a response without what makes a client for a host drop it: https, or another domain."""
+    name, *attributes = header.split("; ")
+    kept = [each for each in attributes if each.lower() != "secure" and not _is_of_another(each, host)]
+    return "; ".join([name, *kept])
+
+
+def _is_of_another(attribute: str, host: str) -> bool:
+    key, _, domain = attribute.lower().partition("=")
+    return key == "domain" and not f".{host}".endswith("." + domain.lstrip("."))
+
+
+def _path_of(header: str) -> str:
+    """Return the path of a cookie that a response sets."""
+    return next(each[len("path=") :] for each in header.split("; ") if each.lower().startswith("path="))
 
 
 def _keeping_of(app: Any, login: Login) -> Any:
@@ -151,7 +171,8 @@ def _keeping_of(app: Any, login: Login) -> Any:
 def _in_werkzeug(client: Any, login: Login) -> Session:
     keeping = _keeping_of(client.application, login)
     session, secret = login.named_as(keeping.owner_field).opened()
-    client.set_cookie(keeping.cookie.name(is_https=False), secret)
+    path = _path_of(keeping.cookie.set(secret, is_https=False))
+    client.set_cookie(keeping.cookie.name(is_https=False), secret, path=path)
     return session
 
 
@@ -161,8 +182,11 @@ def _in_aiohttp(client: Any, login: Login) -> Session:
         raise TypeError("the application has no sessions of ours: aiohttp_session.setup(app, SessionTokensStorage(…))")
     _use_async(storage.store, login)
     session, secret = login.named_as(storage.keeping.owner_field).opened()
-    name = storage.keeping.cookie.name(is_https=client.server.scheme == "https")
-    client.session.cookie_jar.update_cookies({name: secret}, client.make_url("/"))
+    is_https = client.server.scheme == "https"
+    name = storage.keeping.cookie.name(is_https=is_https)
+    given = SimpleCookie({name: secret})
+    given[name]["path"] = _path_of(storage.keeping.cookie.set(secret, is_https=is_https))
+    client.session.cookie_jar.update_cookies(given, client.make_url("/"))
     return session
 
 

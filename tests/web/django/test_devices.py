@@ -127,9 +127,9 @@ def test_the_command_tells_an_outage_in_a_line(ann: Any) -> None:
 
 
 def test_the_command_tells_in_a_line_that_a_pepper_is_missing(ann: Any) -> None:
-    with override_settings(SESSION_TOKENS_STORE="redis://127.0.0.1:1/0"):
-        with pytest.raises(CommandError, match="pepper"):
-            call_command("session_tokens", "list", "ann")
+    without = override_settings(SESSION_TOKENS_STORE="redis://127.0.0.1:1/0")
+    with without, pytest.raises(CommandError, match="pepper"):
+        call_command("session_tokens", "list", "ann")
     opened.close()
 
 
