@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 
 from .contract.queries import DueRecord
 from .contract.transaction import Rule
-from .errors import SessionTokensError, StoreBusy, StoreUnavailable
+from .errors import AdapterError, SessionTokensError, StoreBusy, StoreUnavailable
 from .rules.expiry import sweep_idempotency, sweep_session, sweep_token
 
 log = logging.getLogger("session_tokens.sweeper")
@@ -29,6 +29,7 @@ SWEEP_RULES: dict[str, Rule[bool]] = {
 BATCH = 1_000
 PASSED_OVER_S = 600.0
 PASSED_OVER_MAX = 100_000
+OUTAGES = (StoreUnavailable, StoreBusy, AdapterError)
 IDLE_INTERVALS_MAX = 4
 """After runs with nothing to do the next one waits longer, up to so many intervals."""
 
@@ -70,14 +71,14 @@ def _next_wait(cleaned: int, waited_s: float, interval_s: float) -> float:
 
 
 class _Failures:
-    """Logs that sweeps fail: one line when it begins, one when it is over.
+    """Logs that sweeps fail: one line when it begins, of each kind of error, and one when it is over.
 
     A store that is away has a line of its own in the log; one failure alone is made good by the next sweep.
     """
 
     def __init__(self) -> None:
         self._in_a_row = 0
-        self._is_told = False
+        self._told: set[type[SessionTokensError]] = set()
 
     @property
     def are_none(self) -> bool:
@@ -87,17 +88,18 @@ class _Failures:
     def failed(self, error: SessionTokensError) -> None:
         """Log a failure, if it is the second in a row of a store that is away, or says more than that."""
         self._in_a_row += 1
-        if not isinstance(error, (StoreUnavailable, StoreBusy)):
-            log.warning("a sweep failed; the next one tries again: %s", error, exc_info=error)
-        elif self._in_a_row > 1 and not self._is_told and not getattr(error, "told", False):
-            self._is_told = True
-            log.warning("sweeps fail, and are tried again: %s", error)
+        is_outage = isinstance(error, OUTAGES)
+        if type(error) in self._told or (is_outage and (self._in_a_row == 1 or getattr(error, "told", False))):
+            return
+        self._told.add(type(error))
+        log.warning("sweeps fail, and are tried again: %s", error, exc_info=None if is_outage else error)
 
     def succeeded(self) -> None:
         """Log that sweeps go on, if it was logged that they failed."""
-        if self._is_told:
+        if self._told:
             log.warning("sweeps go on after %d that failed", self._in_a_row)
-        self._in_a_row, self._is_told = 0, False
+            self._told.clear()
+        self._in_a_row = 0
 
 
 class ThreadSweeper:
