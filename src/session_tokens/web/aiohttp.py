@@ -189,7 +189,12 @@ class SessionTokensStorage(AbstractStorage):
     async def _read(self, arriving: Arriving, secret: str | None) -> AiohttpWebSession:
         tokens = await self._tokens()
         given = tokens, self.store.ends, arriving, self.keeping.options
-        steps = self.keeping.loading(lambda record, secret: AiohttpWebSession(record, secret, *given), secret, arriving)
+        steps = self.keeping.loading(
+            lambda record, secret: AiohttpWebSession(record, secret, *given),
+            secret,
+            arriving,
+            sets_cookie=not arriving.is_handshake,
+        )
         try:
             return await drive_async(tokens, steps)
         except (StoreUnavailable, StoreBusy) as error:

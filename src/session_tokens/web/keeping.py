@@ -15,6 +15,7 @@ from .cookies import SameSite, SessionCookie
 from .fields import OwnerField
 from .incoming import Incoming, Trust
 from .moving_in import Peer, moving_in, peers_of
+from .origins import opens_socket
 from .rotating import GRACE_S, rotating
 from .session import Command, CookieChange, WebSession, loading
 
@@ -40,6 +41,11 @@ class Arriving:
         if self._incoming is None:
             self._incoming = self._look()
         return self._incoming
+
+    @property
+    def is_handshake(self) -> bool:
+        """Whether a header says that it opens a WebSocket."""
+        return opens_socket(self._header("upgrade"))
 
     def client(self) -> tuple[str | None, str | None]:
         """Return the user agent and the address of the client."""

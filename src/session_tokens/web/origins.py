@@ -19,6 +19,11 @@ SOCKET = "websocket"
 """What a GET asks for in ``Upgrade`` that opens a WebSocket (RFC 6455, section 4.1)."""
 
 
+def opens_socket(upgrade: str | None) -> bool:
+    """Whether a request opens a WebSocket, by its header ``Upgrade``; its response sets no cookie."""
+    return upgrade is not None and upgrade.lower() == SOCKET
+
+
 def may_change(method: str, upgrade: str | None) -> bool:
     """Whether a request may change something: one that opens a WebSocket may, though its handshake is a GET.
 
@@ -26,7 +31,7 @@ def may_change(method: str, upgrade: str | None) -> bool:
         method: of the request.
         upgrade: its header ``Upgrade``, ``None`` without.
     """
-    return method not in SAFE or (upgrade is not None and upgrade.lower() == SOCKET)
+    return method not in SAFE or opens_socket(upgrade)
 
 
 def origins_of(texts: Collection[str]) -> frozenset[str]:

@@ -251,7 +251,10 @@ class SessionMiddleware:
             given = self.store, request, self.keeping.options
             try:
                 steps = self.keeping.loading(
-                    lambda record, secret: WsgiSession(record, secret, *given), secret, request
+                    lambda record, secret: WsgiSession(record, secret, *given),
+                    secret,
+                    request,
+                    sets_cookie=not request.is_handshake,
                 )
                 session = drive(self.store.tokens(), steps)
             except (StoreUnavailable, StoreBusy) as error:

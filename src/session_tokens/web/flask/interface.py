@@ -18,7 +18,7 @@ from ...rules.reserved import applications
 from ...settings import Duration, Settings
 from ..cookies import cookie_named
 from ..moving_in import Peer, moving_in, peers_of
-from ..origins import FORGED, may_change
+from ..origins import FORGED, may_change, opens_socket
 from ..process_store import ProcessStore
 from ..rotating import GRACE_S, rotating
 from ..session import WebSession, drive
@@ -134,7 +134,7 @@ class SessionTokensInterface(SessionsByFlask, SessionInterface):
                 # As ``loading``, at once: a generator would be a good part of what reading a session costs.
                 record = applications(tokens.verify_session(presented)) if presented else None
                 web = WebSession(record, presented or None, encode=encode, decode=decode, client=client)
-                if self._rotating is not None:
+                if self._rotating is not None and not opens_socket(upgrade):
                     drive(tokens, self._rotating.take(web))
                 moved = self._moved_in(app, header, client) if web.record is None and others else None
                 return web if moved is None else moved

@@ -1,4 +1,4 @@
-"""WebSockets that pages of other origins open: their handshake is a GET, and brings the cookie in older browsers."""
+"""Handshakes of WebSockets: GET requests that may change something, whosever page sends them, and set no cookie."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from werkzeug.test import Client as WerkzeugClient
 from werkzeug.wrappers import Request, Response
 
 from session_tokens import AsyncSessionTokens, SessionTokens
+from session_tokens.testing import ManualClock
 from session_tokens.web.aiohttp import SessionTokensStorage
 from session_tokens.web.aiohttp import current_session as session_of_aiohttp
 from session_tokens.web.flask import SessionTokensInterface
@@ -25,6 +26,7 @@ from session_tokens.web.wsgi import SessionMiddleware, session_of
 
 EVIL = {"Origin": "https://evil.example"}
 PARTNER = "https://partner.example"
+ROTATING: Any = {"rotate_every": 600}
 HANDSHAKE = {"Upgrade": "WebSocket", "Connection": "Upgrade"}
 
 
@@ -77,7 +79,7 @@ async def test_in_aiohttp(tokens: AsyncSessionTokens) -> None:
 
 def in_flask(st: SessionTokens) -> Any:
     app = Flask("sockets")
-    app.session_interface = SessionTokensInterface(st)
+    app.session_interface = SessionTokensInterface(st, **ROTATING)
 
     @app.route("/", websocket=True)
     @app.get("/")
@@ -92,7 +94,7 @@ def under_wsgi(st: SessionTokens) -> Any:
     def who(request: Request) -> Response:
         return Response(str(session_of(request.environ).get("name")))
 
-    return SessionMiddleware(who, st)
+    return SessionMiddleware(who, st, **ROTATING)
 
 
 @pytest.mark.parametrize("made", [in_flask, under_wsgi])
@@ -104,3 +106,40 @@ def test_of_wsgi(made: Any) -> None:
 
     assert [answer.status_code for answer in answers] == [200, 200, 403]
     assert [answer.text for answer in answers[:2]] == ["Ann", "Ann"]
+
+
+@pytest.mark.parametrize("made", [in_flask, under_wsgi])
+def test_no_cookie_is_replaced_over_a_socket_of_wsgi(made: Any, clock: ManualClock) -> None:
+    with SessionTokens.open("memory://", clock=clock, sweep=False) as st:
+        client, secret = WerkzeugClient(made(st)), st.log_in("ann", data={"name": "Ann"}).secret
+        client.set_cookie("session", secret)
+        clock.advance(601)
+        answers = [client.get("/", headers=headers) for headers in (HANDSHAKE, {})]
+
+        assert [(answer.text, "Set-Cookie" in answer.headers) for answer in answers] == [("Ann", False), ("Ann", True)]
+
+
+async def test_no_cookie_is_replaced_over_a_socket_of_aiohttp(clock: ManualClock) -> None:
+    async def who(request: web.Request) -> web.StreamResponse:
+        owner = str((await session_of_aiohttp(request)).owner)
+        if "Upgrade" not in request.headers:
+            return web.Response(text=owner)
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_str(owner)
+        return socket
+
+    async with await AsyncSessionTokens.open("memory://", clock=clock, sweep=False) as st:
+        app = web.Application()
+        aiohttp_session.setup(app, SessionTokensStorage(st, **ROTATING))
+        app.router.add_get("/", who)
+        cookie = {"Cookie": f"session={(await st.log_in('ann')).secret}"}
+        clock.advance(601)
+        async with TestClient(TestServer(app)) as client:
+            for seconds in (0, 120):  # longer than the cookie before is good
+                clock.advance(seconds)
+                async with client.ws_connect("/", headers=cookie) as socket:
+                    assert await socket.receive_str() == "ann"
+            answer = await client.get("/", headers=cookie)
+
+            assert (await answer.text(), "Set-Cookie" in answer.headers) == ("ann", True)
