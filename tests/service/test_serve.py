@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from session_tokens import InvalidInput
-from session_tokens.service.checks import check_address, check_hosts
+from session_tokens.service.checks import check_address, check_hosts, load_tls
 from session_tokens.service.serve import serve
 from session_tokens.web.addresses import proxies_of
 from tests.helpers.running_service import RunningService, received, status_of
@@ -56,6 +56,16 @@ def test_a_port_that_is_none_is_refused() -> None:
 def test_a_tls_key_needs_its_certificate() -> None:
     with pytest.raises(InvalidInput, match="certificate"):
         serve("memory://", tls_key="key.pem")
+
+
+def test_tls_files_that_cannot_be_read_are_not_said_to_hold_something_else(tmp_path: Path) -> None:
+    """As those of a user with more rights, whose folder is closed, and at a reload those that are not there yet."""
+    with pytest.raises(InvalidInput, match=r"cannot be used: .*File name too long"):
+        serve("memory://", tls_certificate="c" * 300)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    for key, said in ((None, "the file .* cannot be read"), (tmp_path / "k.pem", "one of the files .* cannot be read")):
+        with pytest.raises(OSError, match=f"{said}: No such file"):
+            load_tls(context, tmp_path / "c.pem", key)
 
 
 def test_hosts_that_may_be_named() -> None:

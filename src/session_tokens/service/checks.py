@@ -85,10 +85,10 @@ def check_tls(certificate: str | Path | None, key: str | Path | None) -> None:
         if key is not None:
             raise InvalidInput("a TLS key without its certificate; give both")
         return
-    for file in (certificate, key):
-        if file is not None and not Path(file).is_file():
-            raise InvalidInput(f"the TLS file {file} is not there; name a PEM file")
     try:
+        for file in (certificate, key):
+            if file is not None and not Path(file).is_file():
+                raise InvalidInput(f"the TLS file {file} is not there; name a PEM file")
         load_tls(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key)
     except OSError as error:
         raise InvalidInput(f"the TLS files cannot be used: {error}") from None
@@ -110,8 +110,10 @@ def load_tls(context: ssl.SSLContext, certificate: StrPath, key: StrPath | None)
         context.load_cert_chain(certificate, key, password=passphrase)
     except OSError as error:
         said = asked[0] if asked else _TLS_ERRORS.get(getattr(error, "reason", None) or "")
-        if said is None:
-            held_by = "the certificate's file" if key is None else "one of the files"
+        held_by = f"the file {certificate}" if key is None else f"one of the files {certificate} and {key}"
+        if not isinstance(error, ssl.SSLError):
+            said = f"{held_by} cannot be read: {error.strerror}"
+        elif said is None:
             said = f"{held_by} does not hold what it should, a chain of certificates and its key in PEM ({error})"
         raise OSError(said) from None
 
