@@ -16,7 +16,10 @@ import pytest
 from session_tokens import SessionTokens, Settings, TokenTables
 from session_tokens.audit.log import Audit
 from session_tokens.contract.transaction import Transaction
+from session_tokens.crypto.minting import new_secret
+from session_tokens.crypto.secret_form import SESSION_SECRET
 from session_tokens.stores.memory.store import MemoryStore
+from session_tokens.web.process_store import ProcessStore
 from tests.helpers.servers.cluster import shared_cluster
 from tests.helpers.user_dbs import AsyncDB
 from tests.helpers.waiting import wait_until
@@ -160,3 +163,12 @@ def test_a_child_calls_async_methods_of_a_db_on_a_loop_of_its_own() -> None:
 
         assert goes_on_in_a_child(act)
         assert tables.active_session("session", "ann") is True
+
+
+def test_a_child_opens_the_store_of_an_application_though_a_thread_of_its_parent_was_at_it(tmp_path: Path) -> None:
+    store = ProcessStore(f"sqlite:///{tmp_path}/store.db")
+    with store._opening:
+        assert goes_on_in_a_child(store.tokens)
+
+    assert store.tokens().verify_session(new_secret(SESSION_SECRET)) is None
+    store.close()

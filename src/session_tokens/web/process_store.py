@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from .._sync.api import SessionTokens
 from ..clock import Clock
+from ..contract.forks import anew_in_children
 from ..crypto.minting import Pepper
 from ..errors import StoreUnavailable
 from ..settings import Settings
@@ -31,9 +32,14 @@ class OneAttempt:
     """
 
     def __init__(self) -> None:
+        self._failures, self._failure = 0, ""
+        self.begin_anew()
+        anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Be as at first: in a forked child nobody is at it."""
         self._changed = threading.Condition()
         self._is_busy = False
-        self._failures, self._failure = 0, ""
 
     def __enter__(self) -> None:
         with self._changed:
