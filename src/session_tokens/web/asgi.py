@@ -47,6 +47,8 @@ TRY_AGAIN_LATER = 1013
 """The code of a WebSocket that is closed because the store cannot be read (RFC 6455, IANA's registry)."""
 DISCONNECT = "WebSocketDisconnect"
 """What frameworks call the exception of a receiver whose browser has left, which is no failure."""
+FAILURES = frozenset({1011, 4500})
+"""The codes of a WebSocket that is closed because the application failed (RFC 6455, section 7.4.1; Litestar's)."""
 DENIAL = "websocket.http.response"
 """The extension of ASGI by which the handshake of a WebSocket is answered."""
 
@@ -174,12 +176,7 @@ class KeptSessions:
             return
         scope["session"] = scope[SESSION] = response.session = session
         if kind == "websocket":
-            try:
-                await self.app(scope, receive, send)
-            except Exception as error:
-                await _settle_socket(session, has_failed=type(error).__name__ != DISCONNECT)
-                raise
-            await _settle_socket(session)
+            await self._serve_socket(session, scope, receive, send)
             return
         try:
             await self.app(scope, receive, response.send)
@@ -193,6 +190,23 @@ class KeptSessions:
                     await _answer(send, 503, "try again")
                     return
             raise
+
+    async def _serve_socket(self, session: AsyncWebSession, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one WebSocket, and settle its session when it is over."""
+        has_failed = False
+
+        def sent(message: Message) -> Awaitable[None]:
+            nonlocal has_failed
+            if message["type"] == "websocket.close" and message.get("code") in FAILURES:
+                has_failed = sys.exc_info()[1] is not None  # of a framework that handles errors itself, as Litestar
+            return send(message)
+
+        try:
+            await self.app(scope, receive, sent)
+        except Exception as error:
+            await _settle_socket(session, has_failed=type(error).__name__ != DISCONNECT)
+            raise
+        await _settle_socket(session, has_failed=has_failed)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Open the store as the application starts, so that it is swept from then on, and close it at the end."""
