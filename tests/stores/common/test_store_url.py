@@ -1,5 +1,7 @@
 """URLs of stores: one reading for all of them, and no part of a password in any message."""
 
+import re
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -229,20 +231,26 @@ def test_the_first_living_one_of_several_postgres_hosts_is_used(postgres_url: st
         assert tokens.verify_session(issued.secret) is not None
 
 
-@pytest.mark.parametrize("server", ["postgres_url", "mariadb_url"])
-def test_no_name_space_is_that_of_the_tables_of_another(request: pytest.FixtureRequest, server: str) -> None:
+def in_name_space(request: pytest.FixtureRequest, server: str, namespace: str) -> str:
+    url: str = request.getfixturevalue(server)
+    return url.partition("?")[0] + "?namespace=" + namespace
+
+
+@pytest.mark.parametrize(("server", "end"), [("postgres_url", "_tt"), ("mariadb_url", "_tt"), ("valkey_url", ".tt")])
+def test_no_name_space_is_that_of_the_tables_of_another(request: pytest.FixtureRequest, server: str, end: str) -> None:
     """``SessionTokens`` would see what they keep: it lies under the same name with this end."""
-    url = request.getfixturevalue(server) + "?namespace=shop"
+    url = in_name_space(request, server, "t" + uuid.uuid4().hex[:12])
     with TokenTables.open(url, pepper=PEPPER, sweep=False) as tables:
         tables.add_session("session", "ann")
-        with pytest.raises(InvalidInput, match="does not end with _tt"):
-            SessionTokens.open(url + "_tt", pepper=PEPPER, sweep=False)
+        with pytest.raises(InvalidInput, match=f"does not end with {re.escape(end)}"):
+            SessionTokens.open(url + end, pepper=PEPPER, sweep=False)
 
 
-@pytest.mark.parametrize(("server", "most"), [("postgres_url", 40), ("mariadb_url", 39)])
+@pytest.mark.parametrize(("server", "most"), [("postgres_url", 40), ("mariadb_url", 39), ("valkey_url", 32)])
 def test_the_longest_name_space_has_tables_beside_it(request: pytest.FixtureRequest, server: str, most: int) -> None:
-    url = request.getfixturevalue(server) + "?namespace=" + "n" * most
-    with pytest.raises(InvalidInput, match=f"1 to {most} lower-case letters"):
+    url = in_name_space(request, server, uuid.uuid4().hex[:12].translate(str.maketrans("0123456789", "ghijklmnop")))
+    url += "n" * (most - 12)
+    with pytest.raises(InvalidInput, match=f"1 to {most} "):
         SessionTokens.open(url + "n", pepper=PEPPER)
     with (
         SessionTokens.open(url, pepper=PEPPER, sweep=False) as tokens,

@@ -68,6 +68,8 @@ GRACE_MS = 7 * 86_400_000
 """How long after its deadline the server throws a record away by itself, if nobody swept it."""
 
 _IN_PARTS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_:-"
+TABLES_END = ".tt"
+"""How the name spaces end in which ``TokenTables`` lie."""
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 
 
@@ -75,11 +77,14 @@ def prefix_of(namespace: str, space: str) -> bytes:
     """Return what every key of one name space begins with.
 
     Raises:
-        InvalidInput: for anything but 1 to 32 letters, digits, ``_``, ``.`` and ``-`` (a brace would move the slot).
+        InvalidInput: for anything but 1 to 32 letters, digits, ``_``, ``.`` and ``-`` (a brace would move the slot), or
+            for where the ``TokenTables`` of another lie.
     """
-    name = f"{namespace}.{space}" if space else namespace
-    if not _PREFIX.fullmatch(name):
+    if not _PREFIX.fullmatch(namespace):
         raise InvalidInput("the option namespace of the store's URL is 1 to 32 ASCII letters, digits, '_', '.' or '-'")
+    if namespace.endswith(TABLES_END):
+        raise InvalidInput(f"namespace does not end with {TABLES_END}: so ends where the TokenTables of another lie")
+    name = f"{namespace}.{space}" if space else namespace
     return f"{{{name}:{PARTITION}}}:".encode("ascii")
 
 
