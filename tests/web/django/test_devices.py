@@ -172,6 +172,20 @@ def test_the_checks_say_what_cannot_work(tmp_path: Any) -> None:
     assert not (tmp_path / "s.db").exists()
 
 
+def test_a_key_file_that_this_user_cannot_read_stops_no_other_command(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SESSION_TOKENS_PEPPER_FILE", str(tmp_path / "where-it-is-served.key"))
+    for url in ("redis://127.0.0.1:1/0", f"sqlite:///{tmp_path / 's.db'}"):
+        with override_settings(SESSION_TOKENS_STORE=url):
+            (said,) = check_settings(None)
+            assert (said.id, said.is_serious()) == ("session_tokens.W006", False)
+            assert "where-it-is-served.key" in said.msg
+    monkeypatch.setenv("SESSION_TOKENS_PEPPER", "abc")
+    with override_settings(SESSION_TOKENS_STORE="redis://127.0.0.1:1/0"):
+        assert ids() == ["session_tokens.E001"]
+
+
 def test_a_package_that_keeps_keys_is_named_with_the_remedy(tmp_path: Any) -> None:
     (tmp_path / "qsessions").mkdir()
     (tmp_path / "qsessions" / "__init__.py").write_text("")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,8 +30,7 @@ def check_settings(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMes
     said: list[CheckMessage] = []
     try:
         url = address()
-        is_server = store_url_of(url).kind in PORTS
-        has_pepper = given_keys(options().get("pepper")) is not None
+        without_keys = _without_keys(is_server=store_url_of(url).kind in PORTS)
         general_settings()
         trust()
         is_replaced = replaced() is not None
@@ -65,10 +65,10 @@ def check_settings(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMes
                 id="session_tokens.W003",
             )
         )
-    if is_server and not has_pepper:
+    if without_keys is not None:
         said.append(
             Doubt(
-                "no pepper is given, which a store on a server needs: no request can have a session",
+                f"{without_keys}: no request can have a session",
                 hint=f'set SESSION_TOKENS = {{"pepper": …}}, {PEPPER_VARIABLE} or {PEPPER_FILE_VARIABLE}',
                 id="session_tokens.W006",
             )
@@ -91,3 +91,17 @@ def check_settings(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMes
             )
         )
     return said
+
+
+def _without_keys(*, is_server: bool) -> str | None:
+    """Return why there are no keys here; ``None`` where there are, or the store makes its own.
+
+    A key file may be for whoever serves alone: who cannot read it may do all else.
+    """
+    try:
+        given = given_keys(options().get("pepper"))
+    except InvalidInput as error:
+        if options().get("pepper") is not None or PEPPER_VARIABLE in os.environ:
+            raise
+        return str(error)
+    return "no pepper is given, which a store on a server needs" if is_server and given is None else None
