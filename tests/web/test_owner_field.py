@@ -135,6 +135,19 @@ def test_a_log_in_that_is_taken_back_or_fails_is_none(st: SessionTokens, browser
     assert st.list_sessions("user:7").items == []
 
 
+def test_the_field_takes_nothing_from_a_log_in_by_login(st: SessionTokens, browser: Browser) -> None:
+    def log_in(session: WebSession) -> None:
+        session.login("user:7", remember=True, acr="urn:strong")
+        session["user_id"] = 7
+
+    browser.ask(log_in)
+    assert browser.shown() == ("user:7", {"user_id": 7})
+    (found,) = st.list_sessions("user:7").items
+    assert (found.acr, found.max_age) == ("urn:strong", 30 * 86_400)
+    browser.ask(named(8))
+    assert browser.shown() == ("user:8", {"user_id": 8})
+
+
 def test_what_is_asked_for_by_login_stands(browser: Browser) -> None:
     def log_in(session: WebSession) -> None:
         session["user_id"] = 7

@@ -24,12 +24,13 @@ from ..settings import UNSET, Duration, Settings, Unset
 from .cookies import SameSite, cookie_named
 from .devices import ending_other, ending_others, listing
 from .ends import Closing, Ends
+from .fields import as_it_is
 from .incoming import Incoming
 from .keeping import UNREADABLE, UNWRITABLE, Arriving, Keeping, headers_of_answer, headers_with
 from .moving_in import Peer
 from .origins import FORGED
 from .rotating import GRACE_S
-from .session import Encode, WebSession, as_it_is, drive_async
+from .session import Encode, WebSession, drive_async
 from .shared_store import SharedStore
 from .sockets import SESSION_ENDED
 

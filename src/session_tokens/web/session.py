@@ -42,6 +42,7 @@ from .fields import (
     OwnerField,
     Text,
     TrackedFields,
+    as_it_is,
     changed_of,
     check_field,
     holds_the_same,
@@ -60,11 +61,6 @@ REMEMBER, FLASH = HIDDEN + "remember", HIDDEN + "flash"
 
 
 __all__ = ["Command", "CookieChange", "LogIn", "OwnerField", "WebSession", "drive", "drive_async", "loading"]
-
-
-def as_it_is(value: Any) -> Any:
-    """Return the value: it is JSON."""
-    return value
 
 
 class WebSession(TrackedFields):
@@ -350,6 +346,8 @@ class WebSession(TrackedFields):
 
     def _log_in_named(self, owner: str) -> None:
         """Log in whom the application's field names; of another user's session stays what this request put in."""
+        if self._log_in is not None and not self._is_named:
+            return  # by ``login``, which knows more of it
         changes, _ = self._changes()
         mine = {field: dict.__getitem__(self, field) for field in changes if dict.__contains__(self, field)}
         self.login(owner)
