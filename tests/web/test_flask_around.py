@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import redis
-from flask import Flask, g
+from flask import Flask, flash, g
 
 from session_tokens import InvalidInput
-from session_tokens.web.flask import FlaskSession, api_of, require_token
+from session_tokens.web.flask import FlaskSession, api_of, logout, require_token
 from session_tokens.web.flask.commands import cli
 from session_tokens.web.flask.interface import SessionTokensInterface
 from session_tokens.web.flask.settings import store_url
@@ -232,6 +232,26 @@ def test_new_sessions_are_as_permanent_as_flask_session_makes_them(config: dict[
     assert ["Expires=" in each.headers["Set-Cookie"] for each in (kept, logged_in, another)] == [is_permanent] * 3
     assert [each.data.get("_permanent", False) for each in sessions] == [is_permanent, is_permanent, False]
     assert (sessions[0].max_age is None) is is_permanent
+
+
+def test_the_session_of_who_logged_out_is_as_permanent_as_another_visitors() -> None:
+    app = shop("memory://")
+    app.config["SESSION_PERMANENT"] = True
+
+    @app.post("/leave")
+    def leave() -> str:
+        logout()
+        flash("bye")
+        return ""
+
+    browser = app.test_client()
+    browser.post("/login?owner=alice")
+    left = browser.post("/leave")
+    (session,) = tokens_of(app).list_sessions(anonymous=True).items
+
+    assert "Expires=" in left.headers["Set-Cookie"]
+    assert (session.max_age, session.data["_permanent"]) == (None, True)
+    assert "Expires=" in app.test_client().post("/set", json={"theme": "dark"}).headers["Set-Cookie"]
 
 
 def test_the_session_of_a_user_is_permanent_without_any_other_field() -> None:

@@ -133,7 +133,7 @@ class FlaskSession(SessionMixin):
 
     def be_permanent(self) -> None:
         """Make a session permanent that is opened with this response, unless the application said what it shall be."""
-        is_new = self.web.record is None or self._owner_to_be() is not None
+        is_new = self.web.record is None or self._owner_to_be() is not None or self.is_leaving
         has_data = bool(dict.__len__(self.web)) or self.web.is_logging_in
         if is_new and has_data and not dict.__contains__(self.web, PERMANENT):
             self.permanent = True
