@@ -116,6 +116,20 @@ def test_removing_the_field_is_a_log_out_and_the_rest_goes_on(
     assert st.verify_session(before) is None
 
 
+def test_a_message_goes_on_with_the_rest(st: SessionTokens, browser: Browser) -> None:
+    browser.ask(named(7))
+
+    def leave(session: WebSession) -> None:
+        session.flash("bye")
+        del session["user_id"]
+
+    assert browser.ask(leave) is SET
+    told: list[object] = []
+    browser.ask(lambda it: told.extend(it.flashes()))
+    assert (browser.shown(), told) == ((None, {}), [("message", "bye")])
+    assert st.list_sessions("user:7").items == []
+
+
 def test_emptying_the_session_is_a_log_out(st: SessionTokens, browser: Browser) -> None:
     browser.ask(named(7))
 

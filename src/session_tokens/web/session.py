@@ -367,9 +367,10 @@ class WebSession(TrackedFields):
             return
         self._log_in, self._is_named = None, False
         if self.record is not None and not is_anonymous(self.record.owner):
-            rest = dict(self)
+            rest, messages = dict(self), self._hidden.get(FLASH)
             self.logout()
             dict.update(self, rest)
+            self._hidden |= {} if messages is None else {FLASH: messages}
 
     # What becomes of it.
 
