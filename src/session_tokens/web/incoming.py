@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from .addresses import proxies_of, source_of
-from .origins import is_cross_origin, may_change, origins_of
+from .origins import SAFE, is_cross_origin, opens_socket, origins_of
 
 _NOBODY = "192.0.2.0"
 """An address that no client has (RFC 5737): what a trusted peer is asked to pass on."""
@@ -72,7 +72,8 @@ class Trust:
             header: returns a header by its name in lower case, ``None`` where it is not there.
             is_https: whether it came to us by https.
         """
-        is_judged = may_change(method, header("upgrade"))
+        upgrade = header("upgrade") if method in SAFE else None
+        is_judged = method not in SAFE if upgrade is None else opens_socket(upgrade)
         host = header("host") if is_judged else None
         if self._is_proxy(peer):
             is_https = self.is_https(peer, header, is_https=is_https)

@@ -118,7 +118,7 @@ class Keeping:
 
     def is_visit(self, secret: str | None, request: Arriving) -> bool:
         """Whether a request brings no cookie that leads to a session: the store is not asked."""
-        return secret is None and not any(request.cookie(peer.cookie) for peer in self.peers)
+        return secret is None and not (self.peers and any(request.cookie(peer.cookie) for peer in self.peers))
 
     def named(self, session: S) -> S:
         """Return a session that knows in which field the application keeps who is logged in."""

@@ -20,18 +20,11 @@ SOCKET = "websocket"
 
 
 def opens_socket(upgrade: str | None) -> bool:
-    """Whether a request opens a WebSocket, by its header ``Upgrade``; its response sets no cookie."""
-    return upgrade is not None and upgrade.lower() == SOCKET
+    """Whether a request opens a WebSocket, by its header ``Upgrade``: it may change something, though it is a GET.
 
-
-def may_change(method: str, upgrade: str | None) -> bool:
-    """Whether a request may change something: one that opens a WebSocket may, though its handshake is a GET.
-
-    Args:
-        method: of the request.
-        upgrade: its header ``Upgrade``, ``None`` without.
+    Its response sets no cookie.
     """
-    return method not in SAFE or opens_socket(upgrade)
+    return upgrade is not None and upgrade.lower() == SOCKET
 
 
 def origins_of(texts: Collection[str]) -> frozenset[str]:

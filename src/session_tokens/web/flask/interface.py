@@ -18,7 +18,7 @@ from ...rules.reserved import applications
 from ...settings import Duration, Settings
 from ..cookies import cookie_named
 from ..moving_in import Peer, moving_in, peers_of
-from ..origins import FORGED, may_change, opens_socket
+from ..origins import FORGED, SAFE, opens_socket
 from ..process_store import ProcessStore
 from ..rotating import GRACE_S, rotating
 from ..session import WebSession, drive
@@ -121,7 +121,7 @@ class SessionTokensInterface(SessionsByFlask, SessionInterface):
                 others = any(cookie_named(peer.cookie).value_in(header) for peer in self._peers)
         is_presented = bool(presented or others)
         upgrade = request.environ.get("HTTP_UPGRADE")
-        is_forged = may_change(request.method, upgrade) and self._incoming(request).is_forged
+        is_forged = (request.method not in SAFE or upgrade is not None) and self._incoming(request).is_forged
 
         def client() -> tuple[str | None, str | None]:
             return request.headers.get("User-Agent"), self._incoming(request).address
