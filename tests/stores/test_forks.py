@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import uuid
 import warnings
@@ -15,6 +16,7 @@ import pytest
 
 from session_tokens import SessionTokens, Settings, TokenTables
 from session_tokens.audit.log import Audit
+from session_tokens.contract import forks
 from session_tokens.contract.transaction import Transaction
 from session_tokens.crypto.minting import new_secret
 from session_tokens.crypto.secret_form import SESSION_SECRET
@@ -172,3 +174,28 @@ def test_a_child_opens_the_store_of_an_application_though_a_thread_of_its_parent
 
     assert store.tokens().verify_session(new_secret(SESSION_SECRET)) is None
     store.close()
+
+
+def test_a_fork_takes_its_locks_while_other_threads_make_stores() -> None:
+    """An error as they are gone through would leave the locks as they are, and be told nobody."""
+    over = threading.Event()
+
+    def make() -> None:
+        while not over.is_set():
+            stores = [MemoryStore() for _ in range(20)]
+            stores.clear()
+
+    making = [threading.Thread(target=make) for _ in range(2)]
+    before_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    for thread in making:
+        thread.start()
+    try:
+        for _ in range(300):
+            forks._take_locks()
+            forks._let_go()
+    finally:
+        over.set()
+        for thread in making:
+            thread.join()
+        sys.setswitchinterval(before_s)

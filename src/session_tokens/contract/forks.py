@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Protocol
-from weakref import WeakSet
+from itertools import count
+from typing import Generic, Protocol, TypeVar
+from weakref import ref
+
+T = TypeVar("T")
 
 FORK_WAIT_S = 10.0
 """How long a fork waits for what is under way."""
@@ -31,8 +34,24 @@ class _Taken(threading.local):
         self.locks: list[threading.Lock] = []
 
 
-_inherited: WeakSet[Inherited] = WeakSet()
-_held: WeakSet[threading.Lock] = WeakSet()
+class _Known(Generic[T]):
+    """What is told of forks while it is there. Other threads add to it, and let go of it, while it is gone through."""
+
+    def __init__(self) -> None:
+        self._references: dict[int, ref[T]] = {}
+        self._numbers = count()
+
+    def add(self, thing: T) -> None:
+        number, references = next(self._numbers), self._references
+        references[number] = ref(thing, lambda _: references.pop(number, None))
+
+    def present(self) -> list[T]:
+        things = [reference() for reference in self._references.copy().values()]
+        return [thing for thing in things if thing is not None]
+
+
+_inherited: _Known[Inherited] = _Known()
+_held: _Known[threading.Lock] = _Known()
 _taken = _Taken()
 
 
@@ -48,7 +67,7 @@ def held_over_forks(lock: threading.Lock) -> threading.Lock:
 
 
 def _take_locks() -> None:
-    _taken.locks = [lock for lock in list(_held) if lock.acquire(timeout=FORK_WAIT_S)]
+    _taken.locks = [lock for lock in _held.present() if lock.acquire(timeout=FORK_WAIT_S)]
 
 
 def _let_go() -> None:
@@ -58,7 +77,7 @@ def _let_go() -> None:
 
 def _begin_anew() -> None:
     _let_go()
-    for inherited in list(_inherited):
+    for inherited in _inherited.present():
         inherited.begin_anew()
 
 
