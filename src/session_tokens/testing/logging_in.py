@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from http.cookies import SimpleCookie
+from http.cookies import Morsel
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -184,9 +184,10 @@ def _in_aiohttp(client: Any, login: Login) -> Session:
     session, secret = login.named_as(storage.keeping.owner_field).opened()
     is_https = client.server.scheme == "https"
     name = storage.keeping.cookie.name(is_https=is_https)
-    given = SimpleCookie({name: secret})
-    given[name]["path"] = _path_of(storage.keeping.cookie.set(secret, is_https=is_https))
-    client.session.cookie_jar.update_cookies(given, client.make_url("/"))
+    given: Morsel[str] = Morsel()
+    given.set(name, secret, secret)
+    given["path"] = _path_of(storage.keeping.cookie.set(secret, is_https=is_https))
+    client.session.cookie_jar.update_cookies({name: given}, client.make_url("/"))
     return session
 
 
