@@ -87,7 +87,7 @@ async def test_commands_with_lost_replies_and_idempotency_keys_are_applied_exact
         proxy.heal()
 
         assert proxy.lost > 15
-        assert repeated > 300
+        assert repeated > 100
         assert len({answer.id for answer in issued.values()}) == COMMANDS
         assert sorted(await values_listed(tokens)) == list(range(COMMANDS))
         for number in chance.sample(range(COMMANDS), 200):
