@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +14,9 @@ from typing import Any, TypeVar
 from session_tokens import SessionTokensError
 
 T = TypeVar("T")
+
+CHILD_S = 20
+"""After which a forked child that hangs is ended."""
 
 
 def at_once(count: int, call: Callable[[int], T]) -> tuple[list[T], list[SessionTokensError]]:
@@ -56,10 +61,16 @@ def outcomes_at_once(count: int, command: Callable[[int], Any]) -> Counter[str]:
 
 
 def in_a_child(act: Callable[[], object]) -> int:
-    """Do ``act`` in a forked child; answer its exit code, 0 if it did not raise."""
-    child = os.fork()
+    """Do ``act`` in a forked child; answer its exit code, 0 if it did not raise, below 0 if it never ended.
+
+    Newer Pythons warn of the threads that are not there.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child == 0:
         code = 1
+        signal.alarm(CHILD_S)
         try:
             act()
             code = 0

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import threading
 import uuid
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from session_tokens.crypto.minting import new_secret
 from session_tokens.crypto.secret_form import SESSION_SECRET
 from session_tokens.stores.memory.store import MemoryStore
 from session_tokens.web.process_store import ProcessStore
+from tests.helpers.at_once import in_a_child
 from tests.helpers.servers.cluster import shared_cluster
 from tests.helpers.user_dbs import AsyncDB
 from tests.helpers.waiting import wait_until
@@ -31,20 +29,8 @@ SERVERS = ["postgres_url", "mariadb_url"]
 
 
 def goes_on_in_a_child(act: Callable[[], object]) -> bool:
-    """Whether ``act`` comes to an end in a forked child; newer Pythons warn of the threads that are not there."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        code = 1
-        signal.alarm(20)
-        try:
-            act()
-            code = 0
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status) == 0
+    """Whether ``act`` comes to an end in a forked child."""
+    return in_a_child(act) == 0
 
 
 @pytest.mark.parametrize("server", SERVERS)
