@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         UnknownPepper,
         UnknownSession,
         UnknownToken,
+        UnknownWebhook,
     )
     from .events import Event
     from .records import Forgotten, Issued, OwnerSummary, Page, Session, Token, TokenKind
@@ -82,6 +83,7 @@ _HOMES = {
     "UnknownPepper": "errors",
     "UnknownSession": "errors",
     "UnknownToken": "errors",
+    "UnknownWebhook": "errors",
 }
 
 
@@ -137,4 +139,5 @@ __all__ = [
     "UnknownPepper",
     "UnknownSession",
     "UnknownToken",
+    "UnknownWebhook",
 ]

@@ -7,6 +7,7 @@ The tree::
     │   ├── UnknownSession      no living session answers to that key
     │   ├── UnknownToken        no living token answers to that key
     │   ├── UnknownKey          no living service key has that id
+    │   ├── UnknownWebhook      no webhook has that id
     │   ├── SessionEnded        the session is over, and why is on the error
     │   ├── NotOwner            the named owner does not own it
     │   ├── NotTransferable     the token is free or session-bound
@@ -71,6 +72,12 @@ class UnknownKey(Refused):
     """No living service key has that id; list the keys to see those there are."""
 
     code = "unknown_key"
+
+
+class UnknownWebhook(Refused):
+    """No webhook has that id; list the webhooks to see those there are."""
+
+    code = "unknown_webhook"
 
 
 class SessionEnded(Refused):

@@ -70,6 +70,15 @@ def test_switching_events_takes_nothing_else(cli: Cli, words: tuple[str, ...]) -
     assert BAD_INPUT == cli("events").code  # none are kept
 
 
+def test_a_reason_goes_with_the_end_of_a_session(cli: Cli) -> None:
+    token = cli("issue", "--json").json["id"]
+    said = cli("end", token, "--reason", "theft")
+
+    assert said.code == BAD_INPUT
+    assert "--reason" in said.err
+    assert 1 == len(cli("tokens", "--json").json["items"])
+
+
 def test_an_exception_goes_with_the_end_of_all_sessions_of_an_owner(cli: Cli) -> None:
     first, second = (cli("open", "alice", "--json").json["id"] for _ in range(2))
     said = cli("end", first, "--except", second)

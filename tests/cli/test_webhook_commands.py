@@ -45,6 +45,16 @@ def test_the_command_line_changes_and_is_audited(cli: Cli) -> None:
     assert verdict.findings == []
 
 
+@pytest.mark.parametrize("action", ["change", "dead", "remove", "replay", "rotate"])
+@pytest.mark.parametrize("id", ["whk_1", "whk_00aaaaaaaaaaaaaaaaaaaaaa"])
+def test_a_webhook_that_is_not_there_is_not_bad_input(cli: Cli, action: str, id: str) -> None:
+    cli("events", "--on")
+    said = cli("webhooks", action, id, *(["--off"] if action == "change" else []))
+
+    assert said.code == 1
+    assert action == "remove" or "list the webhooks" in said.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

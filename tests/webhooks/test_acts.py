@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from session_tokens import AsyncSessionTokens, Conflict, Settings
+from session_tokens import AsyncSessionTokens, Conflict, Settings, UnknownWebhook
 from session_tokens.audit.log import Audit
 from session_tokens.audit.reader import latest, read, verifying
 from session_tokens.clock import ManualClock
@@ -22,12 +22,14 @@ from session_tokens.webhooks.hooks import (
     remove_webhook,
     replay_webhook,
     rotate_webhook,
+    state_of_webhook,
 )
 from session_tokens.webhooks.signing import secret_of, signed_headers
 from tests.helpers.service_world import World
 
 DURABLE = Settings(events="durable")
 HERE, THERE = "https://app.example/hooks", "https://app.example/other?key=hidden"
+UNKNOWN = "whk_00aaaaaaaaaaaaaaaaaaaaaa"
 DAY_S = 86_400
 
 
@@ -82,8 +84,21 @@ async def test_what_is_changed_holds_and_the_rest_stays(tokens: AsyncSessionToke
         await change_webhook(tokens, hook.id, kinds=["session_open"])
     with pytest.raises(ValueError, match="https"):
         await change_webhook(tokens, hook.id, url="ftp://app.example")
-    with pytest.raises(ValueError, match="list them"):
-        await change_webhook(tokens, "whk_none", is_on=True)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda tokens: change_webhook(tokens, UNKNOWN, is_on=True),
+        lambda tokens: rotate_webhook(tokens, UNKNOWN),
+        lambda tokens: replay_webhook(tokens, UNKNOWN),
+        lambda tokens: state_of_webhook(tokens, UNKNOWN),
+    ],
+    ids=("change", "rotate", "replay", "state"),
+)
+async def test_what_is_asked_of_a_webhook_that_is_not_there(tokens: AsyncSessionTokens, ask: Any) -> None:
+    with pytest.raises(UnknownWebhook, match="list the webhooks"):
+        await ask(tokens)
 
 
 def signed_by(tokens: AsyncSessionTokens, hook: Hook, secret: str) -> bool:
@@ -145,3 +160,5 @@ async def test_a_webhook_is_changed_over_http(world: World) -> None:
     assert second.json()["code"] == "conflict" and "overlap" in second.json()["detail"]
     assert (await world.ask("PATCH", path, role="operator", json={})).status_code == 403
     assert (await world.ask("PATCH", "/v1/webhooks/ses_1", json={})).status_code == 404
+    unknown = await world.ask("POST", f"/v1/webhooks/{UNKNOWN}/rotate", json={})
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_webhook")

@@ -169,7 +169,7 @@ def _token_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
     end.add_argument("id", nargs="?")
     end.add_argument("--owner", help="end all their sessions")
     end.add_argument("--except", dest="except_session", metavar="ID", help="but this one")
-    end.add_argument("--reason", choices=REASONS, default="revoked")
+    end.add_argument("--reason", choices=REASONS, help="of a session; without it: revoked")
     end.add_argument("--yes", action="store_true", help="do not ask")
     _once(end)
 

@@ -241,16 +241,19 @@ def end(options: Namespace) -> int:
         raise UsageError("name one: the id of a session or token, or --owner")
     if options.owner is None and options.except_session is not None:
         raise UsageError("--except goes with --owner; with an id that one alone is ended")
+    if options.reason is not None and options.owner is None and is_id(TOKEN_ID, options.id):
+        raise UsageError("--reason goes with a session, or --owner; a token that is ended by its id is always revoked")
     if options.owner is not None and not options.yes:
         insist_on("ends all sessions of", options.owner)
     key = options.idempotency_key
+    reason: Any = options.reason or "revoked"
     with opened(options) as tokens:
         if options.owner is not None:
             count = tokens.destroy_sessions(
-                options.owner, except_session=options.except_session, reason=options.reason, idempotency_key=key
+                options.owner, except_session=options.except_session, reason=reason, idempotency_key=key
             )
         elif is_id(SESSION_ID, options.id):
-            count = int(tokens.destroy_session(options.id, reason=options.reason, idempotency_key=key))
+            count = int(tokens.destroy_session(options.id, reason=reason, idempotency_key=key))
         elif is_id(TOKEN_ID, options.id):
             count = int(tokens.destroy_token(options.id, idempotency_key=key))
         else:

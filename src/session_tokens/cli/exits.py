@@ -15,6 +15,7 @@ from ..errors import (
     UnknownKey,
     UnknownSession,
     UnknownToken,
+    UnknownWebhook,
 )
 
 OK, INACTIVE, BAD_INPUT, UNAVAILABLE, CONFLICT, DENIED = range(6)
@@ -26,6 +27,7 @@ _BY_ERROR: tuple[tuple[type[SessionTokensError], int], ...] = (
     (UnknownSession, INACTIVE),
     (UnknownToken, INACTIVE),
     (UnknownKey, INACTIVE),
+    (UnknownWebhook, INACTIVE),
     (SessionEnded, INACTIVE),
     (NotOwner, DENIED),
     (OwnerDisabled, DENIED),

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..contract.queries import Get
 from ..contract.transaction import Transaction, reads
-from ..errors import Conflict, IdempotencyMismatch, InvalidInput, LimitReached
+from ..errors import Conflict, IdempotencyMismatch, LimitReached, UnknownWebhook
 from ..events import (
     WEBHOOK_ADDED,
     WEBHOOK_CHANGED,
@@ -124,7 +124,7 @@ def _find(hooks: Sequence[Hook], id: str) -> int:
     for place, hook in enumerate(hooks):
         if hook.id == id:
             return place
-    raise InvalidInput("there is no webhook of that id; list them")
+    raise UnknownWebhook("no webhook has that id; list the webhooks to see those there are", id=id)
 
 
 @reads(lambda hook, cursor: [Get("setting", HOOKS)])
@@ -171,7 +171,7 @@ def rotate_hook(tx: Transaction, id: str, overlap_ms: int) -> int:
 
     Raises:
         Conflict: with an overlap: the key before the present one still signs, and would be cut off.
-        InvalidInput: there is no such webhook.
+        UnknownWebhook: there is no such webhook.
     """
     hooks = hooks_of(tx.setting(HOOKS))
     place = _find(hooks, id)
@@ -204,7 +204,7 @@ def change_hook(
     What waits is sent where the webhook then leads.
 
     Raises:
-        InvalidInput: there is no such webhook.
+        UnknownWebhook: there is no such webhook.
     """
     hooks = hooks_of(tx.setting(HOOKS))
     place = _find(hooks, id)
@@ -227,7 +227,7 @@ def leave_hook(tx: Transaction, id: str) -> None:
     """Send nothing more to a webhook whose address said that it is gone; nothing is forgotten.
 
     Raises:
-        InvalidInput: there is no such webhook.
+        UnknownWebhook: there is no such webhook.
     """
     _switch(tx, id, False, "gone")
 
@@ -249,7 +249,7 @@ def replay_hook(tx: Transaction, id: str, after: str | None) -> int:
     gone is switched on.
 
     Raises:
-        InvalidInput: there is no such webhook.
+        UnknownWebhook: there is no such webhook.
     """
     _switch(tx, id, True, "on")
     state = state_of(tx.setting(STATE + id))

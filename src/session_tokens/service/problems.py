@@ -27,6 +27,7 @@ from ..errors import (
     UnknownPepper,
     UnknownSession,
     UnknownToken,
+    UnknownWebhook,
 )
 
 Headers = list[tuple[bytes, bytes]]
@@ -35,6 +36,7 @@ STATUS: dict[type[SessionTokensError], int] = {
     UnknownSession: 404,
     UnknownToken: 404,
     UnknownKey: 404,
+    UnknownWebhook: 404,
     SessionEnded: 404,
     NotOwner: 403,
     OwnerDisabled: 403,

@@ -10,7 +10,7 @@ from .._async.api import AsyncSessionTokens
 from ..contract.queries import Get
 from ..crypto.minting import new_id
 from ..crypto.secret_form import PARTITION
-from ..errors import InvalidInput
+from ..errors import InvalidInput, UnknownWebhook
 from ..events import GAP, KINDS, NOWHERE, event_id, place_of_event
 from ..rules import webhooks as rules
 from ..rules.webhooks import Hook, State
@@ -84,7 +84,7 @@ async def rotate_webhook(
 
     Raises:
         Conflict: the key before the present one still signs; ``details["until"]`` says until when (milliseconds).
-        InvalidInput: there is no such webhook.
+        UnknownWebhook: there is no such webhook.
     """
     overlap_ms = duration_ms("overlap", overlap) or 0
     generation = await tokens._do(
@@ -102,7 +102,8 @@ async def replay_webhook(
     A webhook whose address was gone is switched on again.
 
     Raises:
-        InvalidInput: there is no such webhook, or ``after`` is not the id of an event.
+        InvalidInput: ``after`` is not the id of an event.
+        UnknownWebhook: there is no such webhook.
     """
     if after is not None:
         place_of_event(after)
@@ -129,7 +130,8 @@ async def change_webhook(
         idempotency_key: the same again answers what it was then.
 
     Raises:
-        InvalidInput: there is no such webhook, or a URL or kind that can never be right.
+        InvalidInput: a URL or kind that can never be right.
+        UnknownWebhook: there is no such webhook.
     """
     to = UNSET if url is UNSET else url_of(url)
     told = UNSET if kinds is UNSET else _kinds_of(kinds)
@@ -141,7 +143,7 @@ async def change_webhook(
 async def _present(tokens: AsyncSessionTokens, id: str) -> Hook:
     hook = next((hook for hook in await list_webhooks(tokens) if hook.id == id), None)
     if hook is None:
-        raise InvalidInput("there is no webhook of that id; list them")
+        raise UnknownWebhook("no webhook has that id; list the webhooks to see those there are", id=id)
     return hook
 
 
@@ -149,11 +151,11 @@ async def state_of_webhook(tokens: AsyncSessionTokens, id: str) -> State:
     """Return how far a webhook has come, what waits and what was given up.
 
     Raises:
-        InvalidInput: there is no such webhook.
+        UnknownWebhook: there is no such webhook.
     """
     _, (hooks, state) = await tokens.store.read([Get("setting", rules.HOOKS), Get("setting", rules.STATE + id)])
     if all(hook.id != id for hook in rules.hooks_of(hooks.value)):
-        raise InvalidInput("there is no webhook of that id; list them")
+        raise UnknownWebhook("no webhook has that id; list the webhooks to see those there are", id=id)
     return rules.state_of(state.value)
 
 
