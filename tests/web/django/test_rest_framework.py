@@ -16,6 +16,7 @@ from rest_framework.permissions import IsAuthenticated
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from session_tokens.web.django import end_others
 from session_tokens.web.django.checks import DJANGOS, MIDDLEWARE
 from session_tokens.web.django.opened import BlockingSessions, opened
 from session_tokens.web.django.rest_framework import HasToken, RecentLogIn, TokenAuthentication
@@ -43,8 +44,14 @@ class Pay(Me):
     permission_classes: ClassVar[list[Any]] = [RecentLogIn]
 
 
+class EndOthers(Me):
+    def post(self, request: Any) -> Any:
+        return Response({"ended": end_others(request)})
+
+
 urlpatterns = [
     path("me", Me.as_view()), path("hook", Hook.as_view()), path("pay", Pay.as_view()),
+    path("end-others", EndOthers.as_view()),
     path("", include("tests.helpers.django_site")),
 ]  # fmt: skip
 
@@ -114,6 +121,37 @@ def test_browsers_are_served_beside_and_must_be_recent(tokens: BlockingSessions,
         assert 403 == browser.get("/pay").status_code
     finally:
         Pay.permission_classes[0].minutes = before
+
+
+@pytest.mark.parametrize("others", ["a visitor's", "another user's"])
+def test_no_cookie_of_others_makes_a_tokens_owner_one_who_has_just_logged_in(
+    tokens: BlockingSessions, ann: Any, others: str
+) -> None:
+    get_user_model().objects.create_user("bob", password="old")
+    program = bearing(tokens.issue_token(tokens.open_session(str(ann.pk)).id, "v").secret)
+    assert 403 == program.get("/pay").status_code
+    program.get("/put?cart=apple" if others == "a visitor's" else "/log-in?name=bob")
+
+    assert "ann" == program.get("/me").json()["user"]
+    assert 403 == program.get("/pay").status_code
+    program.get("/log-in?name=ann")
+    assert 200 == program.get("/pay").status_code
+
+
+@pytest.mark.parametrize("cookie", ["none", "a visitor's", "another user's"])
+def test_who_is_known_by_a_token_alone_has_no_session_to_keep(tokens: BlockingSessions, ann: Any, cookie: str) -> None:
+    get_user_model().objects.create_user("bob", password="old")
+    session = tokens.open_session(str(ann.pk))
+    program = bearing(tokens.issue_token(session.id, "v").secret)
+    if cookie != "none":
+        program.get("/put?cart=apple" if cookie == "a visitor's" else "/log-in?name=bob")
+    before = tokens.list_sessions(anonymous=True).items
+
+    assert 403 == program.post("/end-others").status_code
+    assert [each.id for each in before] == [each.id for each in tokens.list_sessions(anonymous=True).items]
+    program.get("/log-in?name=ann")
+    assert {"ended": 1} == program.post("/end-others").json()
+    assert tokens.get_session(session.id) is None
 
 
 def test_a_store_that_is_away_is_a_503(private_valkey: Callable[..., ValkeyServer]) -> None:

@@ -7,7 +7,8 @@ from functools import wraps
 from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 
-from django.contrib.auth import HASH_SESSION_KEY
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
+from django.core.exceptions import PermissionDenied
 from django.utils.crypto import constant_time_compare
 
 from ...errors import ReauthenticationRequired
@@ -79,9 +80,12 @@ def end_others(request: Any) -> int:
 
     Raises:
         UpdateError: this session has ended itself; nothing was ended.
+        PermissionDenied: the session of this request is not the user's, who was found by a token for example; nothing
+            was ended.
     """
     if not request.user.is_authenticated:
         return 0
+    _check_whose(request.session.get(SESSION_KEY), request.user)
     request.session.save()  # one that logs in with this request is not there before
     return run(_end_others(request.user, request.session.id))
 
@@ -91,8 +95,14 @@ async def aend_others(request: Any) -> int:
     user = await request.auser()
     if not user.is_authenticated:
         return 0
+    _check_whose(await request.session.aget(SESSION_KEY), user)
     await request.session.asave()
     return await arun(_end_others(user, request.session.id))
+
+
+def _check_whose(known: Any, user: Any) -> None:
+    if known is None or str(known) != owner_of(user):
+        raise PermissionDenied("the session of this request is not the user's, so there are no others beside it")
 
 
 def _end_others(user: Any, kept: str) -> Steps[int]:
@@ -138,11 +148,15 @@ def _to_log_in(request: Any) -> Any:
 
 
 def is_recent(user: Any, session: Any, minutes: float, acr: str | Collection[str] | None) -> bool:
-    """Whether a user proved who they are at most ``minutes`` ago, and with one of these ``acr`` if any is named."""
-    if not user.is_authenticated or session.record is None:
+    """Whether a user proved who they are at most ``minutes`` ago, and with one of these ``acr`` if any is named.
+
+    The session must be theirs: a request may bear the token of one user and the cookie of another, or of a visitor.
+    """
+    record = session.record if user.is_authenticated else None
+    if record is None or not hasattr(user, "_meta") or record.owner != owner_of(user):
         return False
     try:
-        session.record.require_recent(minutes * 60, acr=acr)
+        record.require_recent(minutes * 60, acr=acr)
     except ReauthenticationRequired:
         return False
     return True
