@@ -130,6 +130,19 @@ def test_a_message_goes_on_with_the_rest(st: SessionTokens, browser: Browser) ->
     assert st.list_sessions("user:7").items == []
 
 
+def test_what_is_said_before_another_user_is_named_is_on_the_next_page(browser: Browser) -> None:
+    browser.ask(named(7))
+
+    def change(session: WebSession) -> None:
+        session.flash("hello, 8")
+        session["user_id"] = 8
+
+    browser.ask(change)
+    told: list[object] = []
+    browser.ask(lambda it: told.extend(it.flashes()))
+    assert told == [("message", "hello, 8")]
+
+
 def test_emptying_the_session_is_a_log_out(st: SessionTokens, browser: Browser) -> None:
     browser.ask(named(7))
 

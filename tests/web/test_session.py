@@ -153,6 +153,19 @@ def test_another_user_does_not_see_the_fields_of_the_one_before(st: SessionToken
     assert [] == st.list_sessions("ann").items
 
 
+def test_what_a_request_says_to_the_next_page_is_there_for_another_user_too(st: SessionTokens) -> None:
+    secret = user(st, "ann")
+    session = loaded(st, secret)
+    session.flash("only for ann")
+    settled(st, session)
+    session = loaded(st, secret)
+    session.flash("you are somebody else now")
+    session.login("ben")
+    settled(st, session)
+
+    assert [("message", "you are somebody else now")] == loaded(st, session.secret).flashes()
+
+
 def test_a_log_out_ends_the_session_even_with_an_error(st: SessionTokens) -> None:
     for status in (200, 500):
         secret = user(st)

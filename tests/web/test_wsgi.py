@@ -335,6 +335,24 @@ def test_pyramid(tokens: SessionTokens) -> None:
     assert (False, 2, answer["renewed"]) == (second["new"], second["views"], second["token"])
 
 
+def test_messages_that_were_only_looked_at_are_not_for_another_user(tokens: SessionTokens) -> None:
+    def become(session: WsgiSession) -> Any:
+        peeked = [session.peek_flash("notes"), session.pop_flash("none")]
+        session.flash("hello", "notes")
+        session.login("ben")
+        return {"peeked": peeked}
+
+    def say(session: WsgiSession) -> Any:
+        session.flash("for ann", "notes")
+        return "said"
+
+    client = made(tokens, {**VIEWS, "/say": say, "/become": become, "/notes": lambda it: {"": it.pop_flash("notes")}})
+    client.get("/log-in")
+    client.get("/say")
+    assert {"peeked": [["for ann"], []]} == client.get("/become").json
+    assert {"": ["hello"]} == client.get("/notes").json
+
+
 def test_falcons_application_of_asgi() -> None:
     from session_tokens.web.asgi import SessionMiddleware as OfAsgi
 

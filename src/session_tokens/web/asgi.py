@@ -21,6 +21,7 @@ from ..crypto.minting import Pepper
 from ..errors import Refused, StoreBusy, StoreError, StoreUnavailable
 from ..records import Page, Session
 from ..settings import UNSET, Duration, Settings, Unset
+from .contents import Encode
 from .cookies import SameSite, cookie_named
 from .devices import ending_other, ending_others, listing
 from .ends import Closing, Ends
@@ -30,7 +31,7 @@ from .keeping import UNREADABLE, UNWRITABLE, Arriving, Keeping, headers_of_answe
 from .moving_in import Peer
 from .origins import FORGED
 from .rotating import GRACE_S
-from .session import Encode, WebSession, drive_async
+from .session import WebSession, drive_async
 from .shared_store import SharedStore
 from .sockets import SESSION_ENDED
 

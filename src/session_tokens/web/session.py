@@ -35,35 +35,19 @@ from ..records.compact import read_compact
 from ..rules.reserved import applications, is_anonymous
 from ..settings import ATTEMPTS_MAX, Duration
 from .commands import Command, CookieChange, LogIn, drive, drive_async
+from .contents import FLASH, HIDDEN, REMEMBER, Contents, Encode
 from .cookies import LONGEST_S
-from .fields import (
-    NOBODY,
-    SCALARS,
-    OwnerField,
-    Text,
-    TrackedFields,
-    as_it_is,
-    changed_of,
-    check_field,
-    holds_the_same,
-    kept_of,
-    text_of,
-    with_text_names,
-)
-from .steps import Step, retaken, taken
+from .fields import NOBODY, OwnerField, as_it_is, check_field
+from .steps import retaken
 
-Encode = Callable[[Any], Any]
 Client = Callable[[], tuple[str | None, str | None]]
 """Returns the user agent and the address of a client, for the sessions that are opened here."""
-HIDDEN = "_st_"
-"""How the names of fields begin that are the session's own and not the application's."""
-REMEMBER, FLASH = HIDDEN + "remember", HIDDEN + "flash"
 
 
 __all__ = ["Command", "CookieChange", "LogIn", "OwnerField", "WebSession", "drive", "drive_async", "loading"]
 
 
-class WebSession(TrackedFields):
+class WebSession(Contents):
     """The fields of a browser's session, and who is logged in.
 
     It is a plain dictionary to the application: nested changes are noticed, ``None`` is a value. Only fields that
@@ -82,8 +66,7 @@ class WebSession(TrackedFields):
 
     # A dictionary of attributes would cost a visitor's request more than all the rest here.
     __slots__ = (
-        "__dict__", "_cleared", "_client_of", "_encode", "_ended", "_hidden", "_kept", "_log_in", "_minted", "_moved",
-        "_secret", "_steps", "kind", "options", "record",
+        "__dict__", "_client_of", "_ended", "_log_in", "_minted", "_moved", "_secret", "kind", "options", "record",
     )  # fmt: skip
 
     def __init__(
@@ -106,25 +89,9 @@ class WebSession(TrackedFields):
         self._log_in: LogIn | None = None
         self._minted: str | None = None
         self._ended = self._cleared = self._moved = self.accessed = False
-        self._kept: dict[str, JSON] = {}
-        self._steps: dict[str, list[Step]] = {}
-        self._hidden: dict[str, JSON] = {}
+        self._kept, self._steps, self._hidden = {}, {}, {}
         if record is not None:
             self._take(record, decode)
-
-    def _take(self, record: Session, decode: Encode) -> None:
-        text = record.details.data_text
-        kept: dict[str, JSON] = read_compact(text)
-        self._kept = kept
-        dict.update(self, kept)
-        if HIDDEN not in text and SCALARS.issuperset(map(type, kept.values())):
-            return
-        for field, value in list(kept.items()):
-            kept[field] = kept_of(value)
-            if field.startswith(HIDDEN):
-                self._hidden[field] = dict.pop(self, field)
-            elif type(value) not in SCALARS:
-                dict.__setitem__(self, field, decode(value))
 
     # Who it is.
 
@@ -196,7 +163,8 @@ class WebSession(TrackedFields):
     def login(self, owner: str, *, remember: bool = False, secret: str | None = None, **options: Any) -> None:
         """Log a user in: with the response, a new session of theirs takes the place of this one.
 
-        A visitor's fields stay; those of another user who was logged in here are gone.
+        A visitor's fields stay; those of another user who was logged in here are gone. What this request said by
+        ``flash`` stays.
 
         Args:
             owner: the application's identity string of the user.
@@ -206,7 +174,7 @@ class WebSession(TrackedFields):
         """
         before = self.owner
         if before is not None and before != owner:
-            self._forget()
+            self._forget_another()
         self._ended = self._is_named = False
         self._log_in = LogIn(owner, remember, options)
         self._minted = new_secret(self.kind) if secret is None else secret
@@ -226,11 +194,6 @@ class WebSession(TrackedFields):
     def has_moved(self) -> bool:
         """Whether it has got a new secret in the store since it was read."""
         return self._moved
-
-    def _forget(self) -> None:
-        self.accessed = True
-        dict.clear(self)
-        self._hidden.clear()
 
     # What it holds.
 
@@ -283,66 +246,6 @@ class WebSession(TrackedFields):
 
     def __repr__(self) -> str:
         return f"WebSession(id={self.id!r}, fields={sorted(dict.__iter__(self))!r})"
-
-    def clear(self) -> None:
-        """Take all fields out. A session that is still empty with the response ends, and its cookie is cleared."""
-        self._forget()
-        self._cleared = True
-
-    def increment(self, field: str, by: int | float = 1) -> Any:
-        """Add to a number, which is 0 where it is not there, and return it; increments of other requests count too.
-
-        Raises:
-            TypeError: the field holds no number.
-        """
-        if isinstance(by, bool) or not isinstance(by, int | float):
-            raise TypeError(f"a field is incremented by a number, not by a {type(by).__name__}")
-        self[field] = self._stepped(field, Step("add", by))
-        return self[field]
-
-    def merge(self, fields: Mapping[str, Any]) -> None:
-        """Put fields in, objects into what is there: what other requests put into the same objects stays.
-
-        Raises:
-            TypeError: a field holds something else than an object, and is given one.
-        """
-        for field, value in fields.items():
-            is_object = isinstance(value, dict)
-            self[field] = self._stepped(field, Step("merge", with_text_names(value))) if is_object else value
-
-    def flash(self, message: JSON, category: str = "message") -> None:
-        """Keep a message for the next page."""
-        self.accessed = True
-        step = Step("append", [[category, message]])
-        self._hidden[FLASH] = taken(self._hidden.get(FLASH), step)
-        self._steps.setdefault(FLASH, []).append(step)
-
-    def _stepped(self, field: str, step: Step) -> Any:
-        try:
-            value = taken(self.get(field), step)
-        except TypeError as error:
-            raise TypeError(f"the session's field {field[:40]!r}: {error}") from None
-        self._steps.setdefault(field, []).append(step._replace(value=self._encode(step.value)))
-        return value
-
-    def flashes(self) -> list[tuple[str, JSON]]:
-        """Return the messages that were kept, each once: (category, message)."""
-        self.accessed = True
-        self._steps.pop(FLASH, None)
-        kept = self._hidden.pop(FLASH, [])
-        return [(str(each[0]), each[1]) for each in kept if isinstance(each, list)] if isinstance(kept, list) else []
-
-    def _changes(self) -> tuple[dict[str, JSON], list[str]]:
-        """Return the fields that are new or another than they were, and the names of those that are gone."""
-        if not self.accessed and self._log_in is None:
-            return {}, []
-        kept, hidden = self._kept, self._hidden
-        if not hidden and holds_the_same(self, kept):
-            return {}, []
-        changes = changed_of(dict.items(self), kept, self._encode)
-        if hidden:
-            changes |= changed_of(hidden.items(), kept, as_it_is)
-        return changes, [field for field in kept if not (dict.__contains__(self, field) or field in hidden)]
 
     def _log_in_named(self, owner: str) -> None:
         """Log in whom the application's field names; of another user's session stays what this request put in."""
@@ -427,14 +330,6 @@ class WebSession(TrackedFields):
             data, version = read_compact(found.details.data_text), found.version
             changes |= {field: retaken(data.get(field), each, changes[field]) for field, each in steps.items()}
         raise StoreBusy("other requests change the same fields of the session all the time; try again")
-
-    def _holds_steps(self, field: str, changes: Mapping[str, JSON]) -> bool:
-        """Whether a field is what its steps made of what was read: nothing else was put in since."""
-        if field not in changes:
-            return False
-        kept = self._kept.get(field)
-        base = read_compact(kept) if isinstance(kept, Text) else kept
-        return text_of(retaken(base, self._steps[field], None)) == text_of(changes[field])
 
     def _settle_end(self, status: int) -> Generator[Command, Any, CookieChange]:
         former, self.record, self._secret = self.record, None, None

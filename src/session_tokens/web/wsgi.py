@@ -145,18 +145,11 @@ class WsgiSession(WebSession):
 
     def pop_flash(self, queue: str = QUEUE) -> list[JSON]:
         """Return the messages of a category that were kept, each once."""
-        found = self.flashes()
-        for category, message in found:
-            if category != queue:
-                super().flash(message, category)
-        return [message for category, message in found if category == queue]
+        return self._take_messages(queue)
 
     def peek_flash(self, queue: str = QUEUE) -> list[JSON]:
         """Return the messages of a category that were kept, and keep them."""
-        found = self.flashes()
-        for category, message in found:
-            super().flash(message, category)
-        return [message for category, message in found if category == queue]
+        return [message for category, message in self._messages() if category == queue]
 
     def new_csrf_token(self) -> str:
         """Make a token for the forms of this session, which takes the place of the one before."""
