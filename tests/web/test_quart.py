@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from quart import Quart, session, websocket
-from quart.testing.connections import WebsocketDisconnectError
+from quart import Quart, abort, session, websocket
+from quart.testing.connections import WebsocketDisconnectError, WebsocketResponseError
 
 from session_tokens import AsyncSessionTokens, InvalidInput
 from session_tokens.clock import ManualClock
@@ -19,6 +19,7 @@ from session_tokens.web.quart import (
     logout,
     logout_everywhere,
 )
+from tests.helpers.servers.valkey import ValkeyServer
 
 
 @pytest.fixture
@@ -304,3 +305,68 @@ async def test_nobody_logs_in_or_changes_over_a_socket_which_cannot_set_the_cook
         await asyncio.sleep(0)
     assert [each.owner for each in (await tokens.list_sessions(anonymous=True)).items] == ["ann"]
     assert (await told(await client.get("/show")))["owner"] == "ann"
+
+
+@pytest.mark.parametrize("is_accepted", [True, False])
+async def test_a_socket_that_is_refused_logs_nobody_in_either(tokens: AsyncSessionTokens, is_accepted: bool) -> None:
+    """What ``abort`` answers never sets a cookie: an accepted socket has had its answer."""
+    app: Quart = made(tokens)
+
+    @app.websocket("/as-bob")
+    async def as_bob() -> None:
+        if is_accepted:
+            await websocket.accept()
+        login("bob")
+        abort(403)
+
+    client = app.test_client()
+    await client.post("/log-in/ann")
+    async with client.websocket("/as-bob") as connected:
+        with pytest.raises((WebsocketDisconnectError, WebsocketResponseError)):
+            await connected.receive()
+    assert [each.owner for each in (await tokens.list_sessions(anonymous=True)).items] == ["ann"]
+    assert (await told(await client.get("/show")))["owner"] == "ann"
+
+
+async def test_an_accepted_socket_that_fails_later_writes_what_it_changed(tokens: AsyncSessionTokens) -> None:
+    app: Quart = made(tokens)
+
+    @app.websocket("/put/<int:status>")
+    async def put_and_refuse(status: int) -> None:
+        await websocket.accept()
+        session["status"] = status
+        abort(status)
+
+    client = app.test_client()
+    await client.post("/log-in/ann")
+    for status in (403, 500):
+        async with client.websocket(f"/put/{status}") as connected:
+            with pytest.raises(WebsocketDisconnectError):
+                await connected.receive()
+    assert (await told(await client.get("/show")))["fields"] == {"status": 403}
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("has_answer", [True, False])
+async def test_what_a_socket_could_not_write_is_said_in_the_log(
+    private_valkey: Callable[[], ValkeyServer], caplog: pytest.LogCaptureFixture, has_answer: bool
+) -> None:
+    server = private_valkey()
+    async with await AsyncSessionTokens.open(server.url, pepper=bytes(range(32)), sweep=False) as tokens:
+        app: Quart = made(tokens)
+
+        @app.websocket("/outage")
+        async def outage() -> None:
+            session["from"] = "a socket"
+            await websocket.send("done")
+            server.kill()
+            if has_answer:
+                abort(403)
+
+        client = app.test_client()
+        await client.post("/log-in/ann")
+        async with client.websocket("/outage") as connected:
+            await connected.receive()
+            with pytest.raises(WebsocketDisconnectError):
+                await connected.receive()
+    assert "changed in its session could not be written" in caplog.text

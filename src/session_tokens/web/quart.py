@@ -48,10 +48,11 @@ class QuartSession(FlaskSession):
 
     Attributes:
         has_moved: whether the browser is to be given another cookie, though nobody may read the session.
+        is_of_socket: whether it is that of a WebSocket, whatever Quart answers: no cookie can be set there.
         is_settled: whether Quart asked to save it.
     """
 
-    has_moved = is_settled = False
+    has_moved = is_of_socket = is_settled = False
 
     @property
     def web(self) -> AsyncWebSession:
@@ -197,6 +198,7 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
         session = QuartSession(load, *given)
         session.has_moved = isinstance(outcome, WebSession) and outcome.has_moved
         if not isinstance(request, Request):
+            session.is_of_socket = True
             self._settle_when_left(app, session)
         return session
 
@@ -205,7 +207,7 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
 
         def left(view: asyncio.Task[Any]) -> None:
             if view.cancelled() and not session.is_settled:
-                settling = asyncio.get_running_loop().create_task(self._save_left(app, session))
+                settling = asyncio.get_running_loop().create_task(self._save_socket(app, session))
                 self._settling_left.add(settling)
                 settling.add_done_callback(self._settling_left.discard)
 
@@ -213,22 +215,16 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
         if view is not None:
             view.add_done_callback(left)
 
-    async def _save_left(self, app: Quart, session: QuartSession) -> None:
-        try:
-            await self._save_socket(app, session)
-        except StoreError as error:
-            log.warning("what a WebSocket changed in its session could not be written: %s", error)
-
     async def save_session(self, app: Quart, session: SessionMixin, response: Any) -> None:
         """Write what a request changed, in one command, and set or clear the cookie."""
         if not isinstance(session, QuartSession):
             raise TypeError(f"that session is not of this interface: {type(session).__name__}")
         session.is_settled = True
-        if response is None:
-            await self._save_socket(app, session)
-            return
-        if is_of_outage(response):
+        if response is not None and is_of_outage(response):
             answer_unavailable(response)
+        if session.is_of_socket:
+            await self._save_socket(app, session, 200 if response is None else response.status_code)
+            return
         if session.has_moved:
             session.read()
         if session.accessed:
@@ -243,13 +239,16 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
             return
         await drive_async(tokens, self._settling(app, session, response, asked, tokens.settings))
 
-    async def _save_socket(self, app: Quart, session: QuartSession) -> None:
+    async def _save_socket(self, app: Quart, session: QuartSession, status: int = 200) -> None:
         """After a WebSocket, write what changed; no cookie can be set, so that nobody logs in and no record is made."""
         if not session.is_loaded or session.record is None or session.is_logging_in:
             return
-        tokens = await self.tokens_of(app)
-        answer = Response(status=500 if session.is_leaving else 200)  # 500: no visitor's session is left behind
-        await drive_async(tokens, self._settling(app, session, answer, None, tokens.settings))
+        answer = Response(status=500 if session.is_leaving else status)  # 500: no visitor's session is left behind
+        try:
+            tokens = await self.tokens_of(app)
+            await drive_async(tokens, self._written(app, session, answer, None, tokens.settings))
+        except StoreError as error:
+            log.warning("what a WebSocket changed in its session could not be written: %s", error)
 
 
 def current_session() -> QuartSession:
