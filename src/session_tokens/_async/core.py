@@ -15,7 +15,7 @@ from ..clock import Clock
 from ..contract.drive import drive
 from ..contract.event_log import TRIMMED_AT_ONCE
 from ..contract.near_cache import bound_of
-from ..contract.partitioning import named_by_lookup
+from ..contract.partitioning import ONE_PLACE, named_by_lookup
 from ..contract.queries import Get, Scan
 from ..contract.store import Store
 from ..contract.transaction import Rule
@@ -29,7 +29,15 @@ from ..crypto.secret_form import (
     is_secret,
     is_session_secret,
 )
-from ..errors import UNREADABLE, CorruptRecord, InvalidInput, StoreError, UnknownSession, UnknownToken
+from ..errors import (
+    UNREADABLE,
+    CorruptRecord,
+    InvalidInput,
+    StoreError,
+    StoreUnavailable,
+    UnknownSession,
+    UnknownToken,
+)
 from ..events import Listener
 from ..records import Issued, Page, Session, Token
 from ..rules import events as event_rules
@@ -184,17 +192,20 @@ class AsyncCore:
 
         Nothing depends on it but space and the events of expiries: what is over is dead before it is swept. A record
         that cannot be read is passed over, logged once, and tried again after ``PASSED_OVER_S``.
+
+        Raises:
+            StoreUnavailable: the store cannot be asked; on a cluster: a part of it, and the others were swept.
         """
         return await self._sweep(inputs.limit_of(limit, RECORDS_LIMIT_MAX), in_turn=False)
 
     async def _sweep(self, limit: int, *, in_turn: bool = True) -> int:
         """Sweep as the one in the background does, or at once whoever else is at it."""
         await self._know_settings()
-        cleaned = await swept(self.store, self._run, self._policy, self._passed_over, limit, in_turn=in_turn)
+        done = await swept(self.store, self._run, self._policy, self._passed_over, limit, in_turn=in_turn)
         await self._tend_events()
         if self._audit is not None and self._audit.is_due(side_by_side=self.store.side_by_side, idle=True):
             await anchor_heads(self.store, self._audit)
-        return cleaned
+        return done.all()
 
     async def record_events(self) -> None:
         """Record with the store whether it keeps events, if the settings say; ``open`` does it.
@@ -236,7 +247,10 @@ class AsyncCore:
         return self._policy.max_age_ms, self._policy.token_timeout_ms
 
     async def _know_settings(self) -> None:
-        """Read the settings that the store keeps if they were not read lately; who asks first reads for all others."""
+        """Read the settings that the store keeps if they were not read lately; who asks first reads for all others.
+
+        Where the partition is away in which they lie, what was read last holds: the others are not to wait for it.
+        """
         now_s = time.monotonic()
         if now_s < self._stale_at_s:
             return
@@ -245,6 +259,10 @@ class AsyncCore:
             self._stale_at_s = now_s + self._refresh_s
         try:
             await self.refresh_settings()
+        except StoreUnavailable:
+            if not before_s or self.store.partitioning is ONE_PLACE:
+                self._stale_at_s = before_s
+                raise
         except BaseException:
             self._stale_at_s = before_s
             raise

@@ -2,19 +2,57 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+from ..contract.partitioning import ONE_PLACE
+from ..contract.queries import DueRecord, DueRecords
 from ..contract.store import Store
-from ..errors import UNREADABLE
+from ..errors import UNREADABLE, StoreBusy, StoreError, StoreUnavailable
 from ..settings import Policy
 from ..sweeper import SWEEP_RULES, PassedOver
+
+AWAY_S = 5.0
+"""How long a sweep goes on where some of the store is away: what asks for that may wait for its time-out each time."""
+
+
+class Swept(NamedTuple):
+    """What a sweep did.
+
+    Attributes:
+        cleaned: how many records.
+        away: why some of a store in several partitions could not be swept.
+    """
+
+    cleaned: int
+    away: StoreError | None
+
+    def all(self) -> int:
+        """Return how many were cleaned.
+
+        Raises:
+            StoreUnavailable: some of the store is away.
+            StoreBusy: others were faster there each time.
+        """
+        if self.away is None:
+            return self.cleaned
+        kind = StoreBusy if isinstance(self.away, StoreBusy) else StoreUnavailable
+        error = kind(
+            f"some of the store could not be swept, and of the rest {self.cleaned} were cleaned: {self.away}",
+            **self.away.details,
+        )
+        if isinstance(error, StoreUnavailable) and isinstance(self.away, StoreUnavailable):
+            error.told = self.away.told
+        raise error from self.away
 
 
 async def swept(
     store: Store, run: Callable[..., Any], policy: Policy, passed_over: PassedOver, limit: int, *, in_turn: bool
-) -> int:
-    """Clean up what is due, at most ``limit`` records; return how many were cleaned.
+) -> Swept:
+    """Clean up what is due, at most ``limit`` records.
+
+    Where a store lies in several partitions, one that cannot be asked stops nothing but what needs it.
 
     Args:
         store: whose due records are swept.
@@ -24,23 +62,49 @@ async def swept(
         limit: records that can be read.
         in_turn: whether what another process is sweeping may be left to that one. Who met what it cannot read takes
             no turns: another process may be able to read it, and would wait for this one.
+
+    Raises:
+        StoreUnavailable: nothing of the store can be asked.
     """
-    now, _ = await store.read([])
+    until_s = time.monotonic() + AWAY_S
+    now, away = await _instant(store)
+    needing: set[DueRecord] = set()
     cleaned, left = 0, limit
     while left:
-        known = passed_over.present()
+        known = passed_over.present() | needing
         most = left + len(known)
         keys = await store.due_in_turn(now, most) if in_turn and not known else await store.due(now, most)
+        if isinstance(keys, DueRecords):
+            away = away or keys.away
         due = [key for key in keys if key not in known][:left]
-        unreadable = 0
+        stuck = 0
         for key in due:
             try:
                 cleaned += await run(SWEEP_RULES[key.kind], policy, key.id)
             except UNREADABLE as error:
-                unreadable += 1
                 passed_over.add(key)
                 store.unreadables.met(error)
-        left -= len(due) - unreadable
-        if not unreadable or passed_over.is_full:
+                stuck += 1
+            except (StoreUnavailable, StoreBusy) as error:
+                if store.partitioning is ONE_PLACE:
+                    raise
+                needing.add(key)
+                away = away or error
+                stuck += 1
+                if time.monotonic() > until_s:
+                    return Swept(cleaned, away)
+        left -= len(due) - stuck
+        if not stuck or passed_over.is_full:
             break
-    return cleaned
+    return Swept(cleaned, away)
+
+
+async def _instant(store: Store) -> tuple[int, StoreError | None]:
+    """Return now, as far as it is known where the partition that says so is away; every rule looks by itself."""
+    try:
+        now, _ = await store.read([])
+    except StoreUnavailable as error:
+        if store.partitioning is ONE_PLACE:
+            raise
+        return store.clock.now(), error
+    return now, None

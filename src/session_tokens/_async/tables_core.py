@@ -185,7 +185,7 @@ class AsyncTablesCore:
         return await self._sweep(limit, in_turn=False)
 
     async def _sweep(self, limit: int, *, in_turn: bool = True) -> int:
-        return await swept(self.store, self.store.run, self._policy, self._passed_over, limit, in_turn=in_turn)
+        return (await swept(self.store, self.store.run, self._policy, self._passed_over, limit, in_turn=in_turn)).all()
 
     def _begin_to_sweep(self) -> None:
         """Start the sweeper if the tables were made before an event loop ran."""

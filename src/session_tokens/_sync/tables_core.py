@@ -186,7 +186,7 @@ class SyncTablesCore:
         return self._sweep(limit, in_turn=False)
 
     def _sweep(self, limit: int, *, in_turn: bool = True) -> int:
-        return swept(self.store, self.store.run_now, self._policy, self._passed_over, limit, in_turn=in_turn)
+        return (swept(self.store, self.store.run_now, self._policy, self._passed_over, limit, in_turn=in_turn)).all()
 
     def _begin_to_sweep(self) -> None:
         """Start the sweeper if the tables were made before an event loop ran."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from ..errors import CorruptRecord, UnknownPepper
+from ..errors import CorruptRecord, StoreError, UnknownPepper
 from ..records import OwnerEntry, Session, Token
 
 What = Literal[
@@ -252,3 +252,13 @@ class DueRecord(NamedTuple):
 
     kind: str
     id: str
+
+
+class DueRecords(list[DueRecord]):
+    """What is due in a store of several partitions, some of which could not be asked.
+
+    Attributes:
+        away: why the first such one could not.
+    """
+
+    away: StoreError | None = None

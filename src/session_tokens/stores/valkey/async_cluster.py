@@ -322,13 +322,11 @@ class ClusterStore(OptimisticStore):
     # --- what goes through the store ---
 
     async def due(self, now: int, limit: int) -> Sequence[DueRecord]:
-        """Return at most ``limit`` keys of what should be swept at ``now`` (milliseconds)."""
-        await self._driven(self._core.sweeping())
+        """Return at most ``limit`` keys of what should be swept at ``now`` (milliseconds), where it can be asked."""
         return await self._driven(self._core.due(now, limit))
 
     async def due_in_turn(self, now: int, limit: int) -> Sequence[DueRecord]:
         """As ``due``; nothing of a partition that another process is sweeping."""
-        await self._driven(self._core.sweeping())
         return await self._driven(self._core.due(now, limit, in_turn=True))
 
     async def read_events(self, after: Place, limit: int) -> LogRead:

@@ -319,13 +319,11 @@ class BlockingClusterStore(BlockingOptimisticStore):
     # --- what goes through the store ---
 
     def due_now(self, now: int, limit: int) -> Sequence[DueRecord]:
-        """Return at most ``limit`` keys of what should be swept at ``now`` (milliseconds)."""
-        self._driven(self._core.sweeping())
+        """Return at most ``limit`` keys of what should be swept at ``now`` (milliseconds), where it can be asked."""
         return self._driven(self._core.due(now, limit))
 
     def due_in_turn_now(self, now: int, limit: int) -> Sequence[DueRecord]:
         """As ``due``; nothing of a partition that another process is sweeping."""
-        self._driven(self._core.sweeping())
         return self._driven(self._core.due(now, limit, in_turn=True))
 
     def read_events_now(self, after: Place, limit: int) -> LogRead:

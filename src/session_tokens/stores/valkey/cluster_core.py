@@ -8,7 +8,7 @@ from itertools import chain as chained
 from typing import Any, NamedTuple
 
 from ...contract.optimistic import Commit
-from ...contract.queries import Answered, DueRecord, Query, Result, Snapshot, singly, together
+from ...contract.queries import Answered, DueRecord, DueRecords, Query, Result, Snapshot, singly, together
 from ...crypto.minting import PepperKeyring
 from ...crypto.secret_form import PARTITIONS
 from ...errors import StoreError
@@ -151,7 +151,11 @@ class ClusterCore(ValkeyCore):
         jobs = [_noting(job_of(query), into) for query, into in zip(single, visited, strict=True)]
         jobs.append(_now_of_first())
         now, replies, _ = yield from many_reading(self.placement, self.joint, jobs if not single else jobs[:-1])
-        if now:
+        if not now:  # not even the instant is known, which some ask for alone
+            error = next((reply for reply in replies if isinstance(reply, StoreError)), None)
+            if error is not None:
+                return [error] * len(calls)
+        else:
             self.clock.heard(now)
         found: list[Any] = [self._answer(*pair) for pair in zip(single, replies, strict=False)]
         answers = together(queries, found)
@@ -322,7 +326,9 @@ class ClusterCore(ValkeyCore):
     def committing_over(self, commits: Sequence[PlacedCommit]) -> Rounds[Written]:
         """Carry out commits over several partitions, side by side, each whole or not at all."""
         written = Written([False] * len(commits), [])
-        yield from _in_step([self._over(*each, written) for each in enumerate(commits)])
+        for result in (yield from _in_step([self._over(*each, written) for each in enumerate(commits)])):
+            if isinstance(result, StoreError):
+                raise result
         return written
 
     def _in_the_way(self, met: Sequence[Met]) -> Rounds[InTheWay]:
@@ -378,33 +384,40 @@ class ClusterCore(ValkeyCore):
 
     # --- what is due ---
 
-    def due(self, now: int, limit: int, *, in_turn: bool = False) -> Rounds[list[DueRecord]]:
-        """Return what should be swept, of each partition the longest due first."""
+    def due(self, now: int, limit: int, *, in_turn: bool = False) -> Rounds[DueRecords]:
+        """Return what should be swept, of each partition that can be asked the longest due first.
+
+        What processes that died have left held is resolved before.
+
+        Raises:
+            StoreError: no partition can be asked.
+        """
+        ways = [self.joint.sweeping(partition) for partition in range(PARTITIONS)]
+        errors = [each for each in (yield from _in_step(ways)) if isinstance(each, StoreError)]
         share = min(limit, -(-limit // DUE_SHARES) + DUE_MORE)
-        some = yield from self._due_in(range(PARTITIONS), now, share, in_turn)
+        some = yield from self._due_in(range(PARTITIONS), now, share, in_turn, errors)
+        if not some:
+            raise errors[0]
         full = [partition for partition, rows in some.items() if len(rows) >= share]
         if full and share < limit and sum(map(len, some.values())) < limit:
-            some.update((yield from self._due_in(full, now, limit, in_turn)))
+            some.update((yield from self._due_in(full, now, limit, in_turn, errors)))
         rows = [(at, partition, record) for partition, each in some.items() for at, record in enumerate(each)]
         rows.sort(key=lambda row: row[:2])
-        return [record for _, _, record in rows[:limit]]
+        due = DueRecords([record for _, _, record in rows[:limit]])
+        due.away = errors[0] if errors else None
+        return due
 
     def _due_in(
-        self, partitions: Sequence[int], now: int, limit: int, in_turn: bool
+        self, partitions: Sequence[int], now: int, limit: int, in_turn: bool, errors: list[StoreError]
     ) -> Rounds[dict[int, list[DueRecord]]]:
         words = self.due_arguments(now, limit, in_turn)
         answers = yield [
             Call(partition, [*_function(DUE, self.placement, partition), *words], writes=False)
             for partition in partitions
         ]
-        for answer in answers:
-            if isinstance(answer, StoreError):
-                raise answer
-        return {partition: self.keys(answer) for partition, answer in zip(partitions, answers, strict=True)}
-
-    def sweeping(self) -> Rounds[None]:
-        """Resolve what processes that died have left held."""
-        yield from _in_step([self.joint.sweeping(partition) for partition in range(PARTITIONS)])
+        errors += [answer for answer in answers if isinstance(answer, StoreError)]
+        asked = zip(partitions, answers, strict=True)
+        return {partition: self.keys(answer) for partition, answer in asked if not isinstance(answer, StoreError)}
 
 
 def _function(name: bytes, placement: Placement, partition: int) -> list[bytes]:
@@ -412,7 +425,7 @@ def _function(name: bytes, placement: Placement, partition: int) -> list[bytes]:
 
 
 def _in_step(jobs: Sequence[Generator[Any, Any, Any]]) -> Rounds[list[Any]]:
-    """Let jobs go on side by side, each of which deals with its own errors."""
+    """Let jobs go on side by side; return what each returned, or the error with which it ended."""
     results: list[Any] = [None] * len(jobs)
     asked: dict[int, Sequence[Call]] = {}
     for number, job in enumerate(jobs):
@@ -424,9 +437,6 @@ def _in_step(jobs: Sequence[Generator[Any, Any, Any]]) -> Rounds[list[Any]]:
         for number, calls in now.items():
             _went_on(jobs[number], answers[at : at + len(calls)], number, asked, results)
             at += len(calls)
-    for result in results:
-        if isinstance(result, StoreError):
-            raise result
     return results
 
 
