@@ -17,8 +17,7 @@ from session_tokens.crypto.minting import Pepper, new_secret
 from session_tokens.crypto.secret_form import KEY_SECRET, SESSION_SECRET, TOKEN_SECRET
 from session_tokens.records import ServiceKey
 from session_tokens.service.app import Service
-from session_tokens.service_keys.keys import create_key, revoke_key
-from session_tokens.service_keys.last_use import last_used
+from session_tokens.service_keys.keys import create_key, last_used, revoke_key
 from session_tokens.stores.sqlite.store import SqliteStore
 
 OLD, NEW = bytes(range(32)), bytes(range(1, 33))

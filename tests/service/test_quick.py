@@ -23,9 +23,9 @@ from session_tokens.crypto.secret_form import SESSION_SECRET, TOKEN_SECRET
 from session_tokens.rules.expiry import same_until, touch_is_due
 from session_tokens.service import quick
 from session_tokens.service.app import Service
-from session_tokens.service.introspected import told_of_session
 from session_tokens.service.protocol import StrictHTTP
 from session_tokens.service.quick import HEAD_BYTES_MAX, HEADS_MAX
+from session_tokens.service.verifying import told_of_session
 from session_tokens.service_keys.keys import IssuedKey, create_key, revoke_key
 from session_tokens.stores.sqlite.store import SqliteStore
 from session_tokens.testing import ManualClock

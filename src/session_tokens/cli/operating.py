@@ -80,7 +80,7 @@ async def _keys(options: Namespace) -> int:
     from ..audit.log import Audit
     from ..audit.reader import is_kept, read
     from ..service_keys import keys as service_keys
-    from ..service_keys.last_use import last_used
+    from ..service_keys.keys import last_used
     from ..stores.connect import open_store
 
     store = await open_store(store_url(options))

@@ -31,13 +31,12 @@ from ..errors import UNREADABLE, InvalidInput, SessionTokensError
 from ..settings import IDEMPOTENCY_KEY_BYTES_MAX
 from ..web.addresses import Network
 from . import openapi, shapes
-from .addresses import as_sent, decoded
 from .callers import Callers
 from .calls import Call, Operation, Snapshot
 from .counted import Counted
 from .crew import Alone, Crew
 from .event_stream import EventStreams, asks_for_stream
-from .exchange import JSON_TYPE, ClientGone, Exchange, Receive, Scope, Send, body_bytes_max_of
+from .exchange import JSON_TYPE, ClientGone, Exchange, Receive, Scope, Send, as_sent, body_bytes_max_of, decoded
 from .forward_auth import ASKED_ONCE, SESSION_COOKIE, ForwardAuth, LogIn
 from .framing import FORWARD_AUTH, FORWARD_AUTH_TOKENS, HEADS_ALONE, asked_by_proxies
 from .front import front_page

@@ -21,8 +21,7 @@ from ..contract.store import Store
 from ..crypto.secret_form import KEY_SECRET, is_secret
 from ..records import ServiceKey
 from ..rules.audit import Act
-from ..service_keys.keys import living_key_with
-from ..service_keys.last_use import Uses
+from ..service_keys.keys import Uses, living_key_with
 from ..service_keys.networks import may_come_from
 from ..service_keys.roles import PERMISSIONS, may
 from ..web.addresses import Network, source_of

@@ -10,11 +10,10 @@ from ..records import Session, Token
 from ..service_keys.roles import may
 from .callers import Callers
 from .exchange import FORM_TYPE, Exchange, pairs_of
-from .introspected import INACTIVE, told_of_session, told_of_token
 from .problems import Problem, bad_request
 from .quick import FAILED, QuickIntrospection
 from .scoping import Scopes
-from .verifying import verification, verified_session, verified_token
+from .verifying import INACTIVE, told_of_session, told_of_token, verification, verified_session, verified_token
 
 
 class OAuth:

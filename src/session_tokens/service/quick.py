@@ -37,10 +37,19 @@ from ..rules.expiry import same_until, token_same_until
 from ..service_keys.roles import may
 from .callers import Callers
 from .exchange import COMMON, JSON_TYPE, Exchange, new_request_id
-from .introspected import INACTIVE, told_of_session, told_of_token
 from .metrics import Metrics
 from .turns import Turns
-from .verifying import is_former_secret, is_loan, session_in, token_in, use_is_due, verification
+from .verifying import (
+    INACTIVE,
+    is_former_secret,
+    is_loan,
+    session_in,
+    token_in,
+    told_of_session,
+    told_of_token,
+    use_is_due,
+    verification,
+)
 
 log = logging.getLogger("session_tokens.service")
 

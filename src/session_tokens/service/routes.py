@@ -16,7 +16,7 @@ from ..records import Issued, Page, Session, Token
 from ..rules.lookup import living_session_in
 from ..rules.reserved import applications, is_console
 from ..service_keys import keys
-from ..service_keys.last_use import last_used
+from ..service_keys.keys import last_used
 from . import client_shapes, passing_shapes, shapes
 from .calls import Call, Operation, Snapshot
 from .operator_routes import OPERATOR_OPERATIONS

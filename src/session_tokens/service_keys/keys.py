@@ -5,12 +5,18 @@ keyring makes of it. Keys are asked for in the store at each request, so a revok
 process. Rotating makes a second key of the same role and lets the first live a little longer, so that a program can
 change over without a gap.
 
+When a key was last used is kept as a setting and not in its record, as no rule depends on it: written down at most once
+a minute, in the background, so that asking costs no write.
+
 Nothing here needs the ``[service]`` extra: the command line manages keys after a bare install.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -22,18 +28,29 @@ from ..contract.store import Store
 from ..contract.transaction import Rule
 from ..crypto.minting import Keyring, new_id, new_secret, secret_of
 from ..crypto.secret_form import KEY_ID, KEY_SECRET, is_id, is_secret
-from ..errors import UNREADABLE, Conflict, CorruptRecord, InvalidInput, UnknownKey
+from ..errors import UNREADABLE, Conflict, CorruptRecord, InvalidInput, StoreError, UnknownKey
 from ..records import ServiceKey
 from ..rules.idempotency import Ticket, once
-from ..rules.service_keys import create_service_key, remove_service_key, rotate_service_key
+from ..rules.service_keys import (
+    USED,
+    USED_EVERY_MS,
+    create_service_key,
+    note_use,
+    remove_service_key,
+    rotate_service_key,
+)
 from ..settings import LABEL_BYTES_MAX, Duration, duration_ms
 from .bounds import bounds_given
 from .roles import role_of
+
+log = logging.getLogger("session_tokens.service")
 
 LIFETIME_S = 90 * 86_400
 """How long a key lives if nothing else is asked for: 90 days."""
 OVERLAP_S = 86_400
 """How long a rotated key goes on living beside the new one: a day."""
+REMEMBERED_MAX = 1_000
+"""Keys whose last use is remembered to be written; more are written down a little more often."""
 
 
 T = TypeVar("T")
@@ -203,6 +220,47 @@ async def ensure_admin_key(store: Store, *, audit: Audit | None = None) -> Issue
     if await list_keys(store):
         return None
     return await create_key(store, "admin", label="first key", audit=audit)
+
+
+async def last_used(store: Store, keys: Sequence[ServiceKey]) -> dict[str, int]:
+    """Return when each key was used last, in milliseconds and up to a minute early; without those that never were."""
+    _, found = await store.read([Get("setting", USED + key.id) for key in keys])
+    return {key.id: int(one.value) for key, one in zip(keys, found, strict=True) if one.value is not None}
+
+
+class Uses:
+    """Notes the uses of keys in the background, at most once a minute for each key.
+
+    Args:
+        store: where keys are kept.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._again_at_s: dict[str, float] = {}
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def saw(self, id: str) -> None:
+        """Take note that a key was used; returns at once."""
+        now_s = time.monotonic()
+        if now_s < self._again_at_s.get(id, 0.0):
+            return
+        if len(self._again_at_s) >= REMEMBERED_MAX:
+            self._again_at_s.clear()
+        self._again_at_s[id] = now_s + USED_EVERY_MS / 1000
+        task = asyncio.get_running_loop().create_task(self._write(id))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _write(self, id: str) -> None:
+        try:
+            await self._store.run(note_use, id)
+        except StoreError as error:
+            log.debug("the last use of a key was not written down: %s", error)
+
+    def forget(self) -> None:
+        """Write each key's next use down, however short ago the last was."""
+        self._again_at_s.clear()
 
 
 async def _run(store: Store, audit: Audit | None, rule: Rule[T], *args: object) -> T:

@@ -20,8 +20,7 @@ from ...errors import ReauthenticationRequired
 from ...records import ServiceKey, Session
 from ...rules.audit import Act
 from ...rules.reserved import CONSOLE_CLIENT, is_console
-from ...service_keys.keys import authenticate, get_key
-from ...service_keys.last_use import Uses
+from ...service_keys.keys import Uses, authenticate, get_key
 from ...service_keys.networks import may_come_from
 from ...service_keys.roles import may
 from ...settings import CONSOLE_OWNERS, Settings

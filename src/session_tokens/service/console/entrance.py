@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ...errors import SessionTokensError
-from ..addresses import decoded
 from ..callers import Throttle
 from ..crew import Crew
+from ..exchange import decoded
 from . import telling
 from .access import Access, drop_cookie, is_same_site, set_cookie
 from .forms import fields_of

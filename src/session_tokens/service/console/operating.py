@@ -5,8 +5,7 @@ from __future__ import annotations
 from ...audit.reader import AuditFilter, AuditPage, read, searched
 from ...events import KINDS
 from ...records import ServiceKey
-from ...service_keys.keys import list_keys
-from ...service_keys.last_use import last_used
+from ...service_keys.keys import last_used, list_keys
 from ...service_keys.networks import networks_of
 from .activity import LOOKED_AT, said_of
 from .addresses import address

@@ -11,7 +11,7 @@ from ...contract.queries import Count, Get
 from ...crypto.secret_form import SESSION_ID
 from ...records import OwnerSummary
 from ...validation import cursor_of
-from ..addresses import decoded
+from ..exchange import decoded
 from ..reserved import is_console_owner
 from . import sessions, tokens
 from .addresses import address
