@@ -149,7 +149,7 @@ def test_a_slow_request_puts_no_dead_cookie_over_that_of_a_log_in(site: Site) ->
 
         assert late.status_code in (200, 400)
         assert not [value for value in late.headers.get_list("set-cookie") if "sts_" in value or "std_" in value]
-        browser.cookies.update(late.cookies)
+        browser.cookies.extract_cookies(late)  # also takes away what it clears
         assert "bea" == shown(browser)[0]
 
 

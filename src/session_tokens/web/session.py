@@ -38,6 +38,7 @@ from .commands import Command, CookieChange, LogIn, drive, drive_async
 from .contents import FLASH, HIDDEN, REMEMBER, Contents, Encode
 from .cookies import LONGEST_S
 from .fields import NOBODY, OwnerField, as_it_is, check_field
+from .handing_out import handing_out
 from .steps import retaken
 
 Client = Callable[[], tuple[str | None, str | None]]
@@ -88,7 +89,8 @@ class WebSession(Contents):
         self._secret = None if record is None else secret
         self._log_in: LogIn | None = None
         self._minted: str | None = None
-        self._ended = self._cleared = self._moved = self.accessed = False
+        self._moved: Session | None = None
+        self._ended = self._cleared = self.accessed = False
         self._kept, self._steps, self._hidden = {}, {}, {}
         if record is not None:
             self._take(record, decode)
@@ -182,26 +184,24 @@ class WebSession(Contents):
     def logout(self) -> None:
         """Log out: with the response the session ends, and all its fields are gone now."""
         self._forget()
-        self._log_in = None
-        self._secret = None
+        self._log_in = self._secret = None
         self._ended = True
 
     def rotated(self, issued: Issued) -> None:
         """Take in that the session was given a new secret in the store: the cookie follows, whatever is answered."""
-        self.record, self._secret, self._moved = issued.session, issued.secret, True
+        self.record, self._secret, self._moved = issued.session, issued.secret, issued.session
 
     @property
     def has_moved(self) -> bool:
         """Whether it has got a new secret in the store since it was read."""
-        return self._moved
+        return self._moved is not None
 
     # What it holds.
 
     @property
     def modified(self) -> bool:
         """Whether any field is another than it was, or somebody logged in or out."""
-        changes, removed = self._changes()
-        return bool(changes or removed or self._log_in is not None or self._ended or self._cleared)
+        return any(self._changes()) or self._log_in is not None or self._ended or self._cleared
 
     @modified.setter
     def modified(self, value: bool) -> None:
@@ -293,7 +293,7 @@ class WebSession(Contents):
             return (yield from self._settle_end(status))
         if status >= 500:
             self._log_in = None
-            return CookieChange.SET if self._moved else CookieChange.KEEP
+            return (yield from handing_out(self._moved, self._secret))
         if self._log_in is not None:
             return (yield from self._settle_log_in(self._log_in))
         changes, removed = self._changes()
@@ -310,7 +310,7 @@ class WebSession(Contents):
                 self._secret = None
                 is_replaced = isinstance(error, SessionEnded) and error.details.get("reason") == "replaced"
                 return CookieChange.KEEP if is_replaced else CookieChange.CLEAR
-        return CookieChange.SET if self._moved else CookieChange.KEEP
+        return (yield from handing_out(self._moved, self._secret))
 
     def _write(
         self, record: Session, changes: dict[str, JSON], removed: list[str]

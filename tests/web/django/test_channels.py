@@ -35,6 +35,9 @@ class Who(AsyncJsonWebsocketConsumer):
         await self.send_json({"user": self.scope["user"].get_username(), "cart": self.scope["session"].get("cart")})
 
     async def receive_json(self, content: Any, **_: Any) -> None:
+        if isinstance(content, dict):
+            self.scope["session"].update(content)
+            await self.scope["session"].asave()
         await self.send_json(content)
 
     async def disconnect(self, code: int) -> None:
@@ -47,6 +50,9 @@ class WhoByThread(JsonWebsocketConsumer):
         self.send_json({"user": self.scope["user"].get_username(), "cart": self.scope["session"].get("cart")})
 
     def receive_json(self, content: Any, **_: Any) -> None:
+        if isinstance(content, dict):
+            self.scope["session"].update(content)
+            self.scope["session"].save()
         self.send_json(content)
 
     def disconnect(self, code: int) -> None:
@@ -125,6 +131,27 @@ async def test_a_new_session_key_closes_nothing(site: str) -> None:
         await socket.send("1")
 
         assert "1" == await socket.recv()
+
+
+@pytest.mark.parametrize("grace", [None, 0.001], ids=["at once", "with a grace that is over"])
+@pytest.mark.parametrize("where", ["ws", "thread"])
+async def test_what_a_consumer_keeps_is_kept_though_the_session_has_another_key_by_now(
+    site: str, tokens: BlockingSessions, where: str, grace: float | None
+) -> None:
+    here = await asyncio.to_thread(logged_in)
+    async with socket_of(here, f"{site}/{where}") as socket:
+        await socket.recv()
+        renewed = tokens.rotate_session(here.cookies["sessionid"].value, grace=grace)
+        over_at = tokens.store.clock.now() + 1
+        while tokens.store.clock.now() <= over_at:
+            pass
+        for n in (1, 2):
+            await socket.send(f'{{"seen": {n}}}')
+            assert f'{{"seen": {n}}}' == await socket.recv()
+
+    found = tokens.verify_session(renewed.secret)
+    assert found is not None
+    assert (found.data["seen"], found.data["cart"]) == (2, ["pen"])
 
 
 async def test_a_visitor_is_anonymous_and_a_wrong_cookie_too(site: str) -> None:

@@ -207,6 +207,21 @@ def test_a_session_that_ended_meanwhile_clears_the_cookie_and_the_response_goes_
     assert tokens.verify_session(secret) is None
 
 
+def test_a_request_that_comes_late_with_the_cookie_before_a_log_in_takes_no_cookie_away(
+    tokens: BlockingSessions, ann: Any
+) -> None:
+    browser, late = Client(), Client()
+    browser.get("/append?item=pen")
+    late.cookies[COOKIE] = browser.cookies[COOKIE].value
+    browser.get("/log-in?name=ann")
+    seen = late.get("/show")
+
+    assert seen.json() == {"user": "", "data": {}}
+    assert COOKIE not in seen.cookies
+    late.get("/log-out")
+    assert browser.get("/show").json()["user"] == "ann"
+
+
 def test_a_log_in_that_fails_loses_no_cart(tokens: BlockingSessions, ann: Any) -> None:
     client = Client()
     client.get("/append?item=pen")

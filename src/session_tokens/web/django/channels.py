@@ -80,7 +80,9 @@ def _session_of(headers: list[tuple[bytes, bytes]]) -> SessionStore:
     name = cookie_name() if is_ours else settings.SESSION_COOKIE_NAME
     shown = cookie_named(name).value_of(headers).decode("latin-1")
     secret = shown if is_session_secret(shown) else None
-    return SessionStoreById(secret) if is_ours else SessionStore(secret)
+    session = SessionStoreById(secret) if is_ours else SessionStore(secret)
+    session._goes_by_id = True  # the WebSocket outlasts the secret, which requests replace meanwhile
+    return session
 
 
 def _user_of(session: SessionStore) -> Any:

@@ -14,7 +14,7 @@ from django.utils.crypto import constant_time_compare
 from ...errors import ReauthenticationRequired
 from ...records import Session
 from ...settings import PAGE_LIMIT_MAX
-from .engine import Steps, arun, ask, run
+from .asking import Steps, arun, ask, run
 
 View = TypeVar("View", bound=Callable[..., Any])
 

@@ -11,12 +11,10 @@ next ``save()`` writes secret, owner and data in one step. Until then this proce
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Generator, Mapping
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
-from asgiref.sync import sync_to_async
 from django.contrib.auth import SESSION_KEY as USER
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
 from django.core.exceptions import PermissionDenied
@@ -25,62 +23,18 @@ from ...crypto.minting import new_secret
 from ...crypto.secret_form import SESSION_ID, SHORT_SECRET, is_id, is_session_secret
 from ...errors import AlreadyExists, Conflict, LimitReached, OwnerDisabled, SessionEnded, UnknownSession
 from ...records import Session
-from ...records.compact import compact, read_compact
+from ...records.compact import read_compact
 from ...settings import ANONYMOUS_OWNERS
-from ..fields import SCALARS
 from ..moving_in import moving_in_as
-from ..session import Command, drive, drive_async
+from .asking import Steps, arun, ask, run
 from .moving_in import ReadingOnThread, peer
 from .opened import opened, replaced
+from .texts import as_in_django, texts_of
 
-T = TypeVar("T")
 Data = dict[str, Any]
 
 EXPIRY = "_session_expiry"
 SWEPT_AT_ONCE = 1_000
-
-
-Steps = Generator[Command, Any, T]
-
-
-def ask(name: str, *arguments: object, **options: Any) -> Command:
-    """Return a call of the library."""
-    return Command(name, arguments, options)
-
-
-def run(steps: Steps[T]) -> T:
-    """Take the steps, each a call that blocks."""
-    return drive(opened.blocking(), steps)
-
-
-async def arun(steps: Steps[T]) -> T:
-    """Take the steps, each a call that is awaited; on a thread where the loop ends with this call."""
-    tokens = await opened.on_this_loop()
-    if tokens is None:
-        return await sync_to_async(run, thread_sensitive=False)(steps)
-    return await drive_async(tokens, steps)
-
-
-_sorted = json.JSONEncoder(sort_keys=True).encode
-
-
-def texts_of(data: Mapping[Any, Any]) -> dict[str, str]:
-    """Return field → JSON text of its value; ``TypeError`` for what JSON cannot hold."""
-    texts = {}
-    for field, value in data.items():
-        if type(field) is not str:  # names that are numbers become text, as they always did in Django
-            return texts_of(json.loads(json.dumps(dict(data))))
-        try:
-            plain = value if type(value) in SCALARS else json.loads(json.dumps(value))
-            texts[field] = compact(plain) if type(plain) in SCALARS else _sorted(plain)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"the session's field {field[:40]!r} cannot be kept as JSON: {error}") from error
-    return texts
-
-
-def as_in_django(value: Any) -> Any:
-    """Return a field that another engine read as ours would keep it."""
-    return json.loads(json.dumps(value))
 
 
 class SessionStore(SessionBase):
@@ -93,6 +47,9 @@ class SessionStore(SessionBase):
 
     _unsaved: ClassVar[WeakValueDictionary[str, SessionStore]] = WeakValueDictionary()
     _has_response = False  # that hands another key out: only our middleware surely does
+    _goes_by_id = False  # once it was read: another request may replace the key meanwhile, and the session goes on
+    _is_outdated = False  # whether one has, so that the key is not to be handed out again
+    _has_ended = False  # with this object
     _session_cache: Data
     _session_key: str | None  # Django's property, which refuses what is no key
 
@@ -320,11 +277,13 @@ class SessionStore(SessionBase):
     def flush(self) -> None:
         """End the session and forget it."""
         super().flush()
+        self._has_ended = True
         self._forget()
 
     async def aflush(self) -> None:
         """Do the same on an event loop."""
         await super().aflush()
+        self._has_ended = True
         self._forget()
 
     # --- writing ------------------------------------------------------------------------------------------------------
@@ -384,32 +343,61 @@ class SessionStore(SessionBase):
         self._minted = self._left = None
         self._is_proven, self._how = False, {}
 
+    def look_again(self) -> None:
+        """See whether the key is still the one to hand out, with nothing to write."""
+        run(self._look_again())
+
+    async def alook_again(self) -> None:
+        """Do the same on an event loop."""
+        await arun(self._look_again())
+
+    def _look_again(self) -> Steps[None]:
+        try:
+            yield from self._find()
+        except UpdateError:
+            self._is_outdated = True
+
     def _find(self) -> Steps[Session]:
         """Return the record: of a session whose data was set without reading it, or to see that it lives."""
         found: Session | None = None
-        if self._session_key is not None:
+        if self._goes_by_id and self._record is not None:
+            found = yield ask("get_session", self._record.id)
+            self._look_at_key(found)
+        elif self._session_key is not None:
             found = yield ask("verify_session", self._session_key)
-        if found is None:
+        if found is None or found.detached_at is not None:
             raise UpdateError("there is no such session")
         return found
 
+    def _look_at_key(self, now: Session | None) -> None:
+        """See whether the session has another secret by now than when it was read."""
+        read = self._record
+        if read is not None and now is not None:
+            self._is_outdated |= now.lookup != read.lookup or read.secret_until is not None
+
     def _write(self, data: Data) -> Steps[None]:
         texts = texts_of(data)
-        record, key = self._record, self._session_key
+        record = self._record
+        owner = None if data.get(USER) is None else str(data[USER])
+        is_anothers = record is None or owner != _user_of(record)
+        is_moving = is_anothers or (self._is_proven and replaced() is not None)
+        if is_moving and self._goes_by_id and self._has_response and record is not None and self._minted is None:
+            self._cycle()  # the one of before may be no more than a previous one by now
+        key = self._session_key
+        named = record.id if self._goes_by_id and record is not None else self._left or key
         if self._is_over(data):
-            self._record, self._kept = None, {}
+            self._record, self._kept, self._has_ended = None, {}, True
             if record is not None:
-                yield ask("destroy_session", self._left or key, reason="expired")
+                yield ask("destroy_session", named, reason="expired")
             return
         changes = {field: read_compact(text) for field, text in texts.items() if text != self._kept.get(field)}
         removed = [field for field in self._kept if field not in texts]
-        owner = None if data.get(USER) is None else str(data[USER])
-        if record is None or owner != _user_of(record):
+        if record is None or is_anothers:
             is_carried = record is not None and _user_of(record) is None
             issued = yield ask(
                 "log_in",
                 owner,
-                former=None if record is None else self._left or key,
+                former=None if record is None else named,
                 secret=key,
                 data=changes if is_carried else {field: read_compact(text) for field, text in texts.items()},
                 removed=removed if is_carried else (),
@@ -423,12 +411,15 @@ class SessionStore(SessionBase):
             self._hold((yield from self._find()), self._kept)  # a use
             return
         if self._left is not None or self._is_proven:
-            record = yield ask("renew", self._left or key, key, authenticated=self._is_proven, **self._how)
+            by = key if self._left is None else named
+            self._record = record = yield ask("renew", by, key, authenticated=self._is_proven, **self._how)
+        named = record.id if self._goes_by_id else key
         if changes or removed:
-            record = yield ask("update_session_data", key, changes, removed=removed)
+            record = yield ask("update_session_data", named, changes, removed=removed)
+            self._look_at_key(record)
         if EXPIRY in changes or EXPIRY in removed:
             clocks = self._clocks(data, is_anonymous=owner is None, record=record)
-            record = yield ask("change_session", key, **(clocks or _general_clocks(is_anonymous=owner is None)))
+            record = yield ask("change_session", named, **(clocks or _general_clocks(is_anonymous=owner is None)))
         # What other requests wrote meanwhile is in the record and not here: it is not to be taken out, or written over,
         # when this object is saved once more.
         self._hold(record, texts)
@@ -464,6 +455,8 @@ class SessionStore(SessionBase):
             holder._unsaved.pop(holder._minted or "", None)
             holder._forget()
         elif key is not None and key in (self._session_key, self._left):
+            if self._goes_by_id and self._record is not None:
+                key = self._record.id
             self._forget()
         if key is not None and (is_session_secret(key) or is_id(SESSION_ID, key)):
             yield ask("destroy_session", key)

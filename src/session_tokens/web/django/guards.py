@@ -11,7 +11,7 @@ from django.http import HttpResponse, JsonResponse
 
 from ...errors import StoreError
 from ...records import Token
-from .engine import Steps, arun, ask, run
+from .asking import Steps, arun, ask, run
 
 View = TypeVar("View", bound=Callable[..., Any])
 

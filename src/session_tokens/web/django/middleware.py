@@ -27,7 +27,7 @@ from django.utils.cache import patch_vary_headers
 from django.utils.http import http_date
 
 from ...crypto.secret_form import is_session_secret
-from ...errors import StoreError
+from ...errors import SessionEnded, StoreError
 from ...records import Session
 from ..keeping import keeps_private
 from .engine import SessionStore
@@ -43,12 +43,16 @@ _of_request: ContextVar[dict[str, str] | None] = ContextVar("session_tokens_of_r
 class SessionStoreById(SessionStore):
     """A session whose key is its public id, good for other people's tables; the secret is in the cookie alone.
 
-    A log-in has no id before it is written: who asks for the key of one writes it.
+    A log-in has no id before it is written: who asks for the key of one writes it. Once it was read, it goes on by its
+    id: where another request has got the browser another secret meanwhile, what this one changes is written all the
+    same, and its own secret is not handed out any more.
 
     Args:
         session_key: its secret, or the id of a session that the same request has opened by its secret. Every other id
             opens nothing.
     """
+
+    _goes_by_id = True
 
     def __init__(self, session_key: str | None = None) -> None:
         self._secrets = _of_request.get()
@@ -77,6 +81,16 @@ class SessionStoreById(SessionStore):
     def is_written(self) -> bool:
         """Whether the store knows the secret."""
         return self._minted is None and self._record is not None
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the browser has been given another secret by another request."""
+        return self._is_outdated
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether this request ended it."""
+        return self._has_ended
 
 
 class PartitionedMorsel(Morsel[str]):
@@ -154,33 +168,35 @@ class SessionMiddleware(DjangosMiddleware):
     def process_response(self, request: Any, response: HttpResponse) -> HttpResponse:
         """Write its session down, and set or clear the cookie; a request without one is left alone, as by Django's."""
         session: Any = getattr(request, "session", None)
-        ended = False
+        lost: UpdateError | None = None
         if not _is_ours(session):
             return response
-        if _is_to_be_saved(session, response):
-            try:
+        try:
+            if _is_to_be_saved(session, response):
                 session.save()
-                ended = not session.is_written
-            except UpdateError:
-                ended = _is_ended()
-            except StoreError as error:
-                return unavailable(error)
-        return _settle(request, response, ended=ended)
+            elif _is_to_be_handed_out(request):
+                session.look_again()
+        except UpdateError as error:
+            lost = error
+        except StoreError as error:
+            return unavailable(error)
+        return _settle(request, response, lost)
 
     async def _aprocess_response(self, request: Any, response: HttpResponse) -> HttpResponse:
         session: Any = getattr(request, "session", None)
-        ended = False
+        lost: UpdateError | None = None
         if not _is_ours(session):
             return response
-        if _is_to_be_saved(session, response):
-            try:
+        try:
+            if _is_to_be_saved(session, response):
                 await session.asave()
-                ended = not session.is_written
-            except UpdateError:
-                ended = _is_ended()
-            except StoreError as error:
-                return unavailable(error)
-        return _settle(request, response, ended=ended)
+            elif _is_to_be_handed_out(request):
+                await session.alook_again()
+        except UpdateError as error:
+            lost = error
+        except StoreError as error:
+            return unavailable(error)
+        return _settle(request, response, lost)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Return the 503 for a view that could not read its session."""
@@ -203,19 +219,37 @@ def _is_to_be_saved(session: SessionStoreById, response: HttpResponse) -> bool:
     return bool(session.modified or settings.SESSION_SAVE_EVERY_REQUEST)
 
 
-def _is_ended() -> bool:
+def _is_to_be_handed_out(request: Any) -> bool:
+    """Whether the browser is to be given a secret, though nothing is to be saved."""
+    session = request.session
+    return bool(session.is_written) and session.secret != request.COOKIES.get(cookie_name())
+
+
+def _is_over(lost: UpdateError) -> bool:
+    """Whether a session whose changes are lost leaves the browser without one: where a log-in replaced it, it has one.
+
+    Nor is it known to be over where nothing was changed that could have been written.
+    """
     log.info("a session ended while a request was answered; its changes are dropped")
-    return True
+    cause = lost.__cause__
+    return cause is not None and not (isinstance(cause, SessionEnded) and cause.details.get("reason") == "replaced")
 
 
-def _settle(request: Any, response: HttpResponse, *, ended: bool) -> HttpResponse:
-    """Write the cookie as the session is now."""
+def _settle(request: Any, response: HttpResponse, lost: UpdateError | None) -> HttpResponse:
+    """Write the cookie as the session is now.
+
+    One that leads nowhere is cleared by who ended the session, or wanted to change it, and by nobody else: a request
+    that was sent before a log-in may be answered after it, and would take the new cookie away.
+
+    Args:
+        lost: why what was changed could not be written, for the session has ended meanwhile.
+    """
     session, shown = request.session, request.COOKIES.get(cookie_name())
     is_changed = bool(session.modified or settings.SESSION_SAVE_EVERY_REQUEST)
-    if ended or session.is_empty():
-        if shown is not None and is_session_secret(shown):  # what is not ours may be somebody else's
-            _put(response, "", max_age=0)
-    elif session.is_written and (session.secret != shown or (is_changed and response.status_code < 500)):
+    if lost is not None or not session.is_written:
+        if shown is not None and is_session_secret(shown) and (_is_over(lost) if lost else session.has_ended):
+            _put(response, "", max_age=0)  # what is not ours may be somebody else's
+    elif not session.is_outdated and (session.secret != shown or (is_changed and response.status_code < 500)):
         is_of_browser = session.get_expire_at_browser_close()
         _put(response, session.secret or "", max_age=None if is_of_browser else session.get_expiry_age())
     if session.accessed:

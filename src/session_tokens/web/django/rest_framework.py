@@ -18,8 +18,8 @@ from rest_framework.permissions import BasePermission
 from ...crypto.secret_form import TOKEN_SECRET
 from ...errors import StoreError
 from ...records import Token
+from .asking import run
 from .devices import is_recent
-from .engine import run
 from .guards import RETRY_AFTER_S, presented_in, token_of
 
 

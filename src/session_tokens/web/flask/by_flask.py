@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Generator
+from contextlib import suppress
 from typing import Any
 
 from werkzeug.exceptions import ServiceUnavailable
 
-from ...errors import LimitReached, OwnerDisabled, StoreBusy, StoreError, StoreUnavailable
+from ...errors import LimitReached, OwnerDisabled, SessionEnded, StoreBusy, StoreError, StoreUnavailable, UnknownSession
+from ...records import Session
 from ...settings import Settings
+from ..handing_out import is_present
 from ..incoming import Incoming, Trust
 from ..origins import FORGED
+from ..rotating import Rotating
 from ..session import Command, CookieChange
 from .session import FlaskSession
 
@@ -40,6 +44,7 @@ class SessionsByFlask:
     get_cookie_partitioned: Callable[[Any], bool]
     get_expiration_time: Callable[[Any, Any], Any]
     should_set_cookie: Callable[[Any, Any], bool]
+    _rotating: Rotating | None
 
     def __init__(
         self,
@@ -107,13 +112,12 @@ class SessionsByFlask:
         is_same = before is not None and web.id == before and web.secret is not None
         if is_same and has_turned and status < 500:
             yield from self._change_lifetime(app, session, settings)
-            change = CookieChange.SET
         if change is CookieChange.SET:
             self._set_cookie(app, session, response, request)
         elif change is CookieChange.CLEAR:
             self._clear_cookie(app, response, request)
-        elif is_same and status < 500 and self._is_prolonged(app, session, has_changed=has_changed):
-            yield from self._prolong_cookie(app, session, response, request)
+        elif is_same and status < 500 and (has_turned or self._is_prolonged(app, session, has_changed=has_changed)):
+            yield from self._prolong_cookie(app, session, response, request, read)
 
     def _change_lifetime(self, app: Any, session: FlaskSession, settings: Settings) -> Settling:
         """Let a session that has become permanent, or is so no more, last accordingly."""
@@ -124,7 +128,8 @@ class SessionsByFlask:
                 milliseconds, _ = yield Command("general_timeouts", ())
                 general = None if milliseconds is None else milliseconds / 1000
             lifetime = {"idle_timeout": settings.idle_timeout, "max_age": general}
-        yield Command("change_session", (session.web.id,), lifetime)
+        with suppress(SessionEnded, UnknownSession):  # another request ended it, and knows what becomes of the cookie
+            yield Command("change_session", (session.web.id,), lifetime)
 
     def _lifetime(self, app: Any, session: FlaskSession) -> dict[str, Any]:
         """Return how long a session lasts, as options of commands: as the settings say, where nothing is asked for."""
@@ -138,13 +143,23 @@ class SessionsByFlask:
         """Whether the browser is given its cookie once more; where fields were written, only one that has an end."""
         return self.should_set_cookie(app, session) and (session.permanent or not has_changed)
 
-    def _prolong_cookie(self, app: Any, session: FlaskSession, response: Any, request: Any) -> Settling:
-        """Give the browser its cookie once more, if it is still the one: another request may have logged in since."""
+    def _prolong_cookie(
+        self, app: Any, session: FlaskSession, response: Any, request: Any, read: Session | None
+    ) -> Settling:
+        """Give the browser its cookie once more, if it is still the one: another request may have logged in since.
+
+        Args:
+            read: the session as it was read.
+        """
+        secret = session.web.secret or ""
         try:
-            current = yield Command("verify_session", (session.web.secret or "",), {"touch": False})
+            if self._rotating is None or read is None:  # so no secret has a grace that could be over
+                is_the_one = (yield Command("verify_session", (secret,), {"touch": False})) is not None
+            else:
+                is_the_one = yield from is_present(read, secret)
         except StoreError:  # what the view answered stands without it
             return
-        if current is not None:
+        if is_the_one:
             self._set_cookie(app, session, response, request)
 
     # --- the cookie --------------------------------------------------------------------------------------------------

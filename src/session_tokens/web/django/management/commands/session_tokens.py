@@ -12,10 +12,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from .....crypto.secret_form import SESSION_ID, is_id
 from .....errors import SessionTokensError
 from ....moving_in import moving_in_stored
+from ...asking import run
 from ...devices import owner_of, sessions_of
-from ...engine import as_in_django, run
 from ...moving_in import peer
 from ...opened import opened
+from ...texts import as_in_django
 
 
 class Command(BaseCommand):
