@@ -232,7 +232,7 @@ def test_what_does_not_keep_its_settings_is_refused(mariadb_url: str) -> None:
         return [*answer[:-2], kept, answer[-1]]
 
     with pytest.raises(StoreUnavailable, match="what a connection is set to"):
-        drive_now(setting_up("MariaDB", 1.0), forgetful)
+        drive_now(setting_up("MariaDB", 1.0, 1.0), forgetful)
     link.close()
     store.close_now()
 
@@ -270,7 +270,7 @@ def test_who_stops_within_a_long_step_keeps_its_locks_for_seconds(mariadb_url: s
     store = opened(mariadb_url)
     link = store.backend.links.connect(5, 600)
     for version, setting in (("MariaDB", "idle_transaction_timeout"), ("8.4.3", "wait_timeout")):
-        drive_now(setting_up(version, 600), lambda step: link.ask(step, 5))
+        drive_now(setting_up(version, 600, 10), lambda step: link.ask(step, 5))
         (((found,),),) = link.ask(Packet([f"SELECT @@SESSION.{setting}"]), 5)
         assert 1 <= found <= 60, setting
     link.close()

@@ -18,14 +18,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from ...contract.drive import drive, drive_now
 from ...contract.forks import anew_in_children
-from .retry import Closed, Elsewhere, NotExecuted, Silent
+from ...errors import StoreBusy
+from .retry import Closed, Elsewhere, NotExecuted, Silent, Waited
 
 CONNECTING_MAX = 2
 """Connections that one pool makes at once."""
+LOCK_PATIENCE_S: Final = 10.0
+"""How long a step of a script waits for what others hold; what it does then may take longer by far."""
 
 T = TypeVar("T")
 Exchange = Generator[Any, Any, T]
@@ -80,11 +83,22 @@ class AsyncLink(_Link, Protocol):
         ...
 
 
+def lock_patience_s(timeout_s: float, step_s: float) -> float:
+    """Return how long a step may wait for what others hold.
+
+    Args:
+        timeout_s: of the store; whoever lets commands wait for longer means scripts too.
+        step_s: that the step may take.
+    """
+    return min(step_s, max(LOCK_PATIENCE_S, timeout_s))
+
+
 class Links(Protocol):
     """How a server is connected to.
 
     Attributes:
         server: its name, for people.
+        holders: what shows who holds something there, for people.
         size: connections at most.
         timeout_s: seconds in which a connection must be made.
         has_other_hosts: whether another server may take the place of the one that is asked.
@@ -92,6 +106,8 @@ class Links(Protocol):
 
     @property
     def server(self) -> str: ...  # noqa: D102  # above
+    @property
+    def holders(self) -> str: ...  # noqa: D102
     @property
     def size(self) -> int: ...  # noqa: D102
     @property
@@ -286,6 +302,8 @@ class Pool:
         link = self._links.connect(self._links.timeout_s, timeout_s)
         try:
             return drive_now(make(*args), lambda step: link.ask(step, timeout_s))
+        except Waited as error:
+            raise held_by_others(self._links) from error
         finally:
             link.close()
 
@@ -414,6 +432,8 @@ class AsyncPool:
         link = await self._links.connect_async(self._links.timeout_s, timeout_s)
         try:
             return await drive(make(*args), lambda step: link.ask(step, timeout_s))
+        except Waited as error:
+            raise held_by_others(self._links) from error
         finally:
             link.close()
 
@@ -451,3 +471,11 @@ class AsyncPool:
         self._idle.close()
         for _ in range(self._links.size):
             self._free.release()
+
+
+def held_by_others(links: Links) -> StoreBusy:
+    """Return what is said where a step of a script waited in vain."""
+    return StoreBusy(
+        f"somebody holds what this needs in {links.server}, such as a transaction that was left open, a backup or a "
+        f"migration; see who by {links.holders}, let it end, and try again"
+    )

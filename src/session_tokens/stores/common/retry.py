@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ...contract.forks import anew_in_children
-from ...errors import InvalidInput, StoreUnavailable
+from ...errors import InvalidInput, StoreBusy, StoreUnavailable
 
 T = TypeVar("T")
 
@@ -59,6 +59,10 @@ class Declined(StoreUnavailable):
 
 class Closed(StoreUnavailable):
     """This process has closed the store; that says nothing of the server, and asking again is of no use."""
+
+
+class Waited(StoreBusy):
+    """Others held for too long what a statement needed; nothing was done."""
 
 
 class Full(Declined):

@@ -19,6 +19,7 @@ from pymysql.constants import CLIENT, SERVER_STATUS
 
 from ...contract.drive import drive, drive_now
 from ...errors import StoreError
+from ..common.pools import lock_patience_s
 from ..common.retry import Elsewhere, NotExecuted
 from .address import Address
 from .errors import FAILURES, NO_PRIMARY, store_error
@@ -40,12 +41,13 @@ def takes_writes(read_only: object) -> bool:
     return str(read_only) in ("0", "OFF")
 
 
-def setting_up(version: str, step_s: float) -> Generator[Packet, Any, None]:
+def setting_up(version: str, step_s: float, lock_s: float) -> Generator[Packet, Any, None]:
     """Set a new connection up.
 
     Args:
         version: what the server calls itself.
         step_s: seconds that a packet may take.
+        lock_s: seconds that it may wait for what others hold.
 
     Raises:
         Elsewhere: the server takes no writes.
@@ -55,13 +57,14 @@ def setting_up(version: str, step_s: float) -> Generator[Packet, Any, None]:
     # and a client that stops within a transaction keeps its locks no longer than others would wait for them.
     # MySQL has no limit for that alone, so there a connection ends wherever it stops; the pool makes another one.
     idle_s = min(max(1, round(step_s)), IDLE_TRANSACTION_MAX_S)
+    wait_s = max(1, int(lock_s * 0.8))
     limits = f"wait_timeout = {IDLE_MAX_S}"
     if "MariaDB" in version:
         limits = f"max_statement_time = {step_s * 0.8:.3f}, idle_transaction_timeout = {idle_s}"
     *_, kept, found = yield Packet(
         [
             f"SET SESSION sql_mode = '{SQL_MODE}', autocommit = 1",
-            f"SET SESSION innodb_lock_wait_timeout = {max(1, int(step_s * 0.8))}",
+            f"SET SESSION innodb_lock_wait_timeout = {wait_s}, lock_wait_timeout = {wait_s}",
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
             f"SET SESSION {limits}",
             f"SHOW SESSION VARIABLES WHERE Variable_name IN ({_SETTINGS})",
@@ -180,6 +183,7 @@ class MySQLLinks:
     """How the servers of one address are connected to; see ``pools.Links``."""
 
     server = "the database"
+    holders = "SHOW FULL PROCESSLIST"
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -200,7 +204,10 @@ class MySQLLinks:
                 last = _connecting(error)
                 continue
             try:
-                drive_now(setting_up(link.version, step_s), partial(link.ask, timeout_s=timeout_s))
+                drive_now(
+                    setting_up(link.version, step_s, lock_patience_s(self.timeout_s, step_s)),
+                    partial(link.ask, timeout_s=timeout_s),
+                )
             except StoreError as error:
                 link.close()
                 last = error
@@ -221,7 +228,10 @@ class MySQLLinks:
                 continue
             link = AsyncMySQLLink(connection)
             try:
-                await drive(setting_up(link.version, step_s), partial(link.ask, timeout_s=timeout_s))
+                await drive(
+                    setting_up(link.version, step_s, lock_patience_s(self.timeout_s, step_s)),
+                    partial(link.ask, timeout_s=timeout_s),
+                )
             except BaseException as error:
                 link.close()
                 if not isinstance(error, StoreError):

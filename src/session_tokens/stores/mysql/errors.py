@@ -6,7 +6,7 @@ import asyncmy.errors
 import pymysql.err
 
 from ...errors import StoreBusy, StoreError, StoreUnavailable
-from ..common.retry import Full, NotExecuted, ReadOnly
+from ..common.retry import Full, NotExecuted, ReadOnly, Waited
 
 FAILURES = (pymysql.err.MySQLError, asyncmy.errors.MySQLError, OSError, TimeoutError)
 """What the drivers raise; ``store_error`` knows them all."""
@@ -46,7 +46,8 @@ def store_error(error: BaseException, *, sent: bool) -> StoreError:
     """
     number, said = number_of(error), _said(error)
     if number in CLASH or number in _WAITED:
-        return StoreBusy("others are changing the same records in the database; try again later", number=number)
+        kind = Waited if number in _WAITED else StoreBusy
+        return kind("others are changing the same records in the database; try again later", number=number)
     if number in _READ_ONLY:
         return ReadOnly(NO_PRIMARY, number=number)
     if number in _FULL:

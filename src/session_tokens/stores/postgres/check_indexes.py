@@ -18,7 +18,7 @@ from ..common.sql_tables import index_statements
 from .address import Address
 from .functions import DIALECT, functions_text
 from .queries import Statement
-from .schema import PlainStatement, Script, in_schema
+from .schema import PlainStatement, Script, in_schema, patience
 
 NOT_THE_OWNER = "it can be mended by the role that owns the tables"
 _FUNCTION = re.compile(r"CREATE OR REPLACE (?:FUNCTION|PROCEDURE) \{schema\}\.(\w+)\(.*?\bAS \$\$(.*?)\$\$;", re.DOTALL)
@@ -134,6 +134,7 @@ class Foundations:
         ordered = f"{rows} ORDER BY {index.columns} OFFSET 0"
         add_up = "SELECT count(*), coalesce(sum(hash), 0)::text FROM ({}) AS rows"
         yield PlainStatement("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        yield patience(self._address)
         yield self._without("jit")  # what is off counts as very dear, and would be compiled
         yield self._without("max_parallel_workers_per_gather", to="0")
         yield self._without(*_BY_TABLE)

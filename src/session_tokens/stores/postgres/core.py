@@ -16,7 +16,7 @@ from ...events import Place
 from ..common.backend import Backend
 from ..common.findings import Finding, Progress
 from ..common.kinds import Kind
-from ..common.pools import Exchange
+from ..common.pools import LOCK_PATIENCE_S, Exchange
 from ..common.seen_parts import new_stamp
 from ..common.sql_upkeep import Rows, SqlUpkeep, Words
 from .address import Address
@@ -30,7 +30,7 @@ from .queries import ReadStatement, Statement
 from .rows import Decoder, columns_in, escaped
 from .schema import looking, migrating, opening
 
-LOCK_TIMEOUT_MS = 10_000
+LOCK_TIMEOUT_MS = int(LOCK_PATIENCE_S * 1000)
 """For what waits until nobody else commits."""
 
 
@@ -40,7 +40,7 @@ class PostgresBackend(SqlUpkeep, Backend):
     words = Words(
         now="floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
         # With another level as the default it would see the past.
-        begin=("BEGIN ISOLATION LEVEL READ COMMITTED",),
+        begin=("BEGIN ISOLATION LEVEL READ COMMITTED", f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"),
         put_new="INSERT INTO {} ON CONFLICT DO NOTHING",
     )
 

@@ -10,7 +10,7 @@ import psycopg
 from psycopg.errors import Diagnostic
 
 from ...errors import StoreBusy, StoreError, StoreUnavailable
-from ..common.retry import Declined, Elsewhere, Full, NotExecuted, ReadOnly, Silent
+from ..common.retry import Declined, Elsewhere, Full, NotExecuted, ReadOnly, Silent, Waited
 
 CLASH = frozenset({"40001", "40P01"})
 """Serialization failure, deadlock: PostgreSQL took everything back, and the command is run again."""
@@ -110,7 +110,8 @@ def store_error(error: Exception, *, sent: bool) -> StoreError:
     """
     state = sqlstate_of(error)
     if state in CLASH or state == "55P03":
-        return StoreBusy("others are changing the same records in PostgreSQL; try again later", sqlstate=state)
+        kind = Waited if state == "55P03" else StoreBusy
+        return kind("others are changing the same records in PostgreSQL; try again later", sqlstate=state)
     if state in _UNMIGRATED:
         return StoreError(
             "PostgreSQL has no tables of this version in that name space; run: session-tokens store migrate, "
@@ -144,8 +145,8 @@ def store_error(error: Exception, *, sent: bool) -> StoreError:
         )
     if not sent or state in _NOT_RUN:
         return NotExecuted(f"PostgreSQL cannot be asked: {first_line(error)}", sqlstate=state)
-    kind = Silent if isinstance(error, TimedOut) else StoreUnavailable
-    return kind(
+    away = Silent if isinstance(error, TimedOut) else StoreUnavailable
+    return away(
         f"PostgreSQL did not answer: {first_line(error)}; if it was a command, its outcome is unknown: "
         "repeat it with the same idempotency key",
         sqlstate=state,

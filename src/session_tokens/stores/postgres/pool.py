@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, Connection
 
 from ...contract.drive import drive, drive_now
+from ...errors import StoreError
 from ..common import pools
-from ..common.pools import Exchange
+from ..common.pools import Exchange, held_by_others
+from ..common.retry import Waited
 from .address import Address
 from .connecting import LOOK_IN_S, Hosts
 from .connections import AsyncTalk, Preparing, Rows, Talk
 from .errors import FAILURES, bounded, store_error
 from .queries import Statement
-from .schema import PlainStatement
+from .schema import PlainStatement, patience
 
 T = TypeVar("T")
 
@@ -67,6 +70,7 @@ class PostgresLinks:
     """
 
     server = "PostgreSQL"
+    holders = "pg_locks and pg_stat_activity"
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -86,6 +90,11 @@ class PostgresLinks:
         talk = AsyncTalk(await self.async_connection(timeout_s), self.preparing)
         self.loop = asyncio.get_running_loop()
         return talk
+
+    def error_of(self, error: Exception) -> StoreError:
+        """Return the store's error for one of the driver's that ended a script."""
+        meant = store_error(error, sent=True)
+        return held_by_others(self) if isinstance(meant, Waited) else meant
 
     def connection(self, timeout_s: float) -> BoundedConnection:
         """Make a connection of the driver's, within that many seconds."""
@@ -109,8 +118,18 @@ class PostgresLinks:
         return connection
 
 
-def _params_of(step: Statement | PlainStatement) -> Any:
-    return None if isinstance(step, PlainStatement) else step.params
+def _is_alone(connection: BoundedConnection | BoundedAsyncConnection, step: Statement | PlainStatement) -> bool:
+    """Whether a step of a script is a transaction by itself, which is told how long to wait for what others hold.
+
+    It is told in the same one: a pooler may hand each transaction to another of its connections. What begins one tells
+    it itself. A libpq that sends no two statements in one go (13 and older) waits as long as a step may take.
+    """
+    is_idle = connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
+    return is_idle and not step.text.startswith("BEGIN") and psycopg.Pipeline.is_supported()
+
+
+def _said(step: Statement | PlainStatement) -> tuple[str, Any]:
+    return step.text, None if isinstance(step, PlainStatement) else step.params
 
 
 class Pool(pools.Pool):
@@ -125,6 +144,7 @@ class Pool(pools.Pool):
     def __init__(self, address: Address) -> None:
         self.address = address
         self.links = PostgresLinks(address)
+        self._patience = patience(address)
         super().__init__(self.links)
 
     def ask_for(self, timeout_s: float, callers: int, statement: Statement) -> Rows:
@@ -138,13 +158,16 @@ class Pool(pools.Pool):
         connection.timeout_s = timeout_s
 
         def execute(step: Statement | PlainStatement) -> list[tuple[Any, ...]]:
-            cursor = connection.execute(step.text, _params_of(step), prepare=False)
+            with connection.pipeline() if _is_alone(connection, step) else nullcontext() as together:
+                if together is not None:
+                    connection.execute(*self._patience, prepare=False)
+                cursor = connection.execute(*_said(step), prepare=False)
             return cursor.fetchall() if cursor.description else []
 
         try:
             return drive_now(make(*args), execute)
         except FAILURES as error:
-            raise store_error(error, sent=True) from error
+            raise self.links.error_of(error) from error
         finally:
             connection.pgconn.finish()
 
@@ -157,6 +180,7 @@ class AsyncPool(pools.AsyncPool):
         self.links = PostgresLinks(address)
         self._asked = 0
         self._callers = 0
+        self._patience = patience(address)
         super().__init__(self.links)
 
     @property
@@ -180,12 +204,15 @@ class AsyncPool(pools.AsyncPool):
         connection.timeout_s = timeout_s
 
         async def execute(step: Statement | PlainStatement) -> list[tuple[Any, ...]]:
-            cursor = await connection.execute(step.text, _params_of(step), prepare=False)
+            async with connection.pipeline() if _is_alone(connection, step) else nullcontext() as together:
+                if together is not None:
+                    await connection.execute(*self._patience, prepare=False)
+                cursor = await connection.execute(*_said(step), prepare=False)
             return await cursor.fetchall() if cursor.description else []
 
         try:
             return await drive(make(*args), execute)
         except FAILURES as error:
-            raise store_error(error, sent=True) from error
+            raise self.links.error_of(error) from error
         finally:
             connection.pgconn.finish()

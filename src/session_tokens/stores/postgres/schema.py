@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ...errors import InvalidInput, StoreError
 from ..common.migrations import since
+from ..common.pools import LOCK_PATIENCE_S
 from ..common.retry import Elsewhere
 from ..common.sql_upkeep import HOW_TO_MIGRATE, SqlUpkeep
 from .address import Address
@@ -34,6 +35,12 @@ class PlainStatement(NamedTuple):
     """Text without parameters; may hold several statements."""
 
     text: str
+
+
+def patience(address: Address) -> Statement:
+    """Return what has the rest of a transaction wait for what others hold so long and no longer."""
+    waits_ms = round(max(LOCK_PATIENCE_S, address.timeout_s) * 1000)
+    return Statement("SELECT set_config('lock_timeout', %s, true)", (str(waits_ms),))
 
 
 Script = Generator[Statement | PlainStatement, list[tuple[Any, ...]], Any]
@@ -178,7 +185,9 @@ def migrating(backend: SqlUpkeep, address: Address, grant_to: str | None = None)
     """
     state = yield from _checked_state(address)
     yield from backend.begin()
+    yield Statement("SET LOCAL lock_timeout = 0", ())  # another one that migrates may take its time
     yield Statement("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", (f"session_tokens {address.namespace}",))
+    yield patience(address)
     state = yield from _checked_state(address)
     if not state.schema_exists:
         yield PlainStatement(f"CREATE SCHEMA {address.schema}")
