@@ -176,7 +176,7 @@ class SessionTokensStorage(AbstractStorage):
             HTTPForbidden: a page of another origin sent the request, with our cookie.
         """
         arriving = _Request(self.keeping, request)
-        secret = self.keeping.cookie.value_in(request.headers.get("Cookie", ""), is_https=arriving.incoming.is_https)
+        secret = self.keeping.cookie.value_in(_cookies_of(request), is_https=arriving.incoming.is_https)
         if secret is not None and arriving.incoming.is_forged:
             raise web.HTTPForbidden(text=FORGED)
         return TokensSession(await self._read(arriving, secret), is_loaded=True)
@@ -326,7 +326,7 @@ class _Request(Arriving):
 
     def cookie(self, name: str) -> str | None:
         """Return the value of a cookie, of another library for example."""
-        header = self._request.headers.get("Cookie", "").encode("latin-1", "replace")
+        header = _cookies_of(self._request).encode("latin-1", "replace")
         return cookie_named(name).value_in(header).decode("latin-1") or None
 
     def _look(self) -> Incoming:
@@ -334,7 +334,11 @@ class _Request(Arriving):
         return self._keeping.trust.look_at(request.method, request.remote, self._header, is_https=request.secure)
 
     def _header(self, name: str) -> str | None:
-        return self._request.headers.get(name)
+        return ", ".join(self._request.headers.getall(name, ())) or None  # each proxy may write a line of its own
+
+
+def _cookies_of(request: web.Request) -> str:
+    return "; ".join(request.headers.getall("Cookie", ()))
 
 
 class _Nobody(Arriving):

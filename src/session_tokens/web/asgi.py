@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
 from typing import Any, Protocol
 
 from .._async.api import AsyncSessionTokens
@@ -343,7 +343,7 @@ def middleware_of(app: Any) -> KeptSessions | None:
 class Connection(Arriving):
     """A request or a WebSocket."""
 
-    _fields: Mapping[bytes, bytes] = {}
+    _fields: dict[bytes, bytes]
 
     def __init__(self, keeping: Keeping, scope: Scope) -> None:
         self._keeping = keeping
@@ -367,7 +367,10 @@ class Connection(Arriving):
         return cookie_named(name).value_of(self._headers).decode("latin-1") or None
 
     def _look(self) -> Incoming:
-        self._fields = {name: value for name, value in self._headers if name in _READ}
+        fields = self._fields = {}
+        for name, value in self._headers:
+            if name in _READ:  # two lines are as good as one with both (RFC 9110, section 5.3): proxies write either
+                fields[name] = fields[name] + b", " + value if name in fields else value
         return self._keeping.trust.look_at(
             self._method,
             self._peer[0] if self._peer else None,

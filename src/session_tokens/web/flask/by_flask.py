@@ -65,9 +65,12 @@ class SessionsByFlask:
         return named if self.owner_key is None else self._owner_of(named)
 
     def _header_of(self, request: Any) -> Callable[[str], str | None]:
-        """Return what finds a header of a request by its name, ``None`` where it is not there."""
-        get: Callable[[str], str | None] = request.headers.get
-        return get
+        """Return what finds a header of a request by its name, ``None`` where it is not there.
+
+        Of several lines it is all that they say: each proxy may write one of its own.
+        """
+        lines: Callable[[str], list[str]] = request.headers.getlist
+        return lambda name: ", ".join(lines(name)) or None
 
     def _incoming(self, request: Any) -> Incoming:
         header = self._header_of(request)
@@ -181,7 +184,7 @@ class SessionsByFlask:
             return self.get_cookie_secure(app)
         if request.is_secure:
             return True
-        return self._trust.is_https(request.remote_addr, request.headers.get, is_https=False)
+        return self._trust.is_https(request.remote_addr, self._header_of(request), is_https=False)
 
     def _set_cookie(self, app: Any, session: FlaskSession, response: Any, request: Any) -> None:
         age_s = session.web.cookie_age_s(is_kept=session.web.remember)
