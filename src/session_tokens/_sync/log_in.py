@@ -123,8 +123,8 @@ class SyncLogInCommands(SyncSessionCommands):
                 where the general settings say so. ``None``: as the general settings say.
             kept: how long it is remembered that the cookie was moved: at least as long as the other library would
                 take it.
-            presented: whether a browser brought it. Without, it is moved before any does, and waits for that as long
-                as the other library would take the cookie; its clocks run from then on.
+            presented: whether a browser brought it that is given a new one. Without, it is moved before any does, and
+                waits for that as long as the other library would take the cookie; its clocks run from then on.
             idle_timeout, max_age, user_agent, address: as for ``open_session``.
 
         Returns:

@@ -3,7 +3,8 @@
 A cookie that was moved leaves a mark, an outcome like that of an idempotency key, until the peer's own record of it is
 over. So of two tabs that bring the same cookie at once both get the same session, and who logs out cannot be brought
 back by the cookie from before. The mark says when the cookie was first presented: for a while after that it leads to
-its session again (the answer with the new cookie may have been lost), then never.
+its session again (the answer with the new cookie may have been lost), then never. A WebSocket, whose answer hands out
+no new cookie, does not begin that while.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def move_in(
         tx: the transaction.
         ticket: names the cookie.
         kept_ms: how long the mark is kept, which is at least as long as the peer would take the cookie.
-        is_presented: whether a browser brought it; else it is moved before any does.
+        is_presented: whether a browser brought it that is given a new one; else it is moved before any does.
         rule: opens the session.
         args: of the rule.
         change: the clocks of a session that was moved before any browser brought its cookie, from when one does.
@@ -73,7 +74,7 @@ def move_in(
             with suppress(UnknownSession, SessionEnded):  # it is over by now, and stays so
                 if change is not None and isinstance(mark.outcome, Session):
                     change_session(tx, mark.outcome.id, change)
-    elif is_presented and tx.now - int(mark.request) > AGAIN_MS:
+    elif tx.now - int(mark.request) > AGAIN_MS:
         return None
     return mark
 

@@ -135,11 +135,18 @@ class Keeping:
             make: makes a session of a record and a secret, both ``None`` where there is none.
             secret: what our cookie holds, if there is one.
             request: where other cookies are, and whose they are.
-            sets_cookie: whether the response can set one: that of a WebSocket cannot, and replaces none.
+            sets_cookie: whether the response can set one: that of a WebSocket cannot, and neither replaces one nor uses
+                up another library's.
         """
         session = yield from loading(make, secret)
         if session.record is None and self.peers and not request.incoming.is_forged:
-            issued = yield from moving_in(self.peers, request.cookie, client=request.client, options=self.options)
+            issued = yield from moving_in(
+                self.peers,
+                request.cookie,
+                client=request.client,
+                options=self.options,
+                sets_cookie=sets_cookie,
+            )
             if issued is not None:
                 session = make(issued.session, issued.secret)
                 session.rotated(issued)

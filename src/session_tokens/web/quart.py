@@ -174,7 +174,13 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
                 tokens = await self.tokens_of(app)
                 web = await drive_async(tokens, loading(made, presented))
                 if web.record is None and others:
-                    moving = moving_in(self._peers, cookie, encode=encode, client=arriving.client)
+                    moving = moving_in(
+                        self._peers,
+                        cookie,
+                        encode=encode,
+                        client=arriving.client,
+                        sets_cookie=isinstance(request, Request),
+                    )
                     issued = await drive_async(tokens, moving)
                     if issued is not None:
                         web = made(issued.session, issued.secret)

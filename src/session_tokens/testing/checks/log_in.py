@@ -125,6 +125,8 @@ class LogInChecks(StoreBench):
         seen = await self.tokens.verify_session(presented.secret)
         assert seen is not None
         assert (seen.idle_timeout, 3_600 <= seen.max_age < 7_200) == (600, True)  # type: ignore[operator]
+        assert (again := await short.move_in("cookie", "ann", presented=False)) is not None
+        assert again.secret == presented.secret
         assert await self.tokens.finish_moving_in()
         assert await self.tokens.move_in("another", "bob") is None
         assert await self.tokens.verify_session(waiting.secret) is not None

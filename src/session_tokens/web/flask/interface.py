@@ -134,10 +134,12 @@ class SessionTokensInterface(SessionsByFlask, SessionInterface):
                 # As ``loading``, at once: a generator would be a good part of what reading a session costs.
                 record = applications(tokens.verify_session(presented)) if presented else None
                 web = WebSession(record, presented or None, encode=encode, decode=decode, client=client)
-                if self._rotating is not None and not opens_socket(upgrade):
+                sets_cookie = not opens_socket(upgrade)
+                if self._rotating is not None and sets_cookie:
                     drive(tokens, self._rotating.take(web))
-                moved = self._moved_in(app, header, client) if web.record is None and others else None
-                return web if moved is None else moved
+                if web.record is not None or not others:
+                    return web
+                return self._moved_in(app, header, client, sets_cookie=sets_cookie) or web
             except StoreError as error:
                 raise unavailable(error) from error
 
@@ -148,14 +150,20 @@ class SessionTokensInterface(SessionsByFlask, SessionInterface):
         return lambda name: environ.get("HTTP_" + name.upper().replace("-", "_"))
 
     def _moved_in(
-        self, app: Flask, header: bytes, client: Callable[[], tuple[str | None, str | None]]
+        self,
+        app: Flask,
+        header: bytes,
+        client: Callable[[], tuple[str | None, str | None]],
+        *,
+        sets_cookie: bool,
     ) -> WebSession | None:
         """Return the session into which another library's cookie moves; ``None`` where it leads nowhere."""
 
         def cookie(name: str) -> str | None:
             return cookie_named(name).value_in(header).decode("latin-1") or None
 
-        issued = drive(self.tokens_of(app), moving_in(self._peers, cookie, encode=encode, client=client))
+        steps = moving_in(self._peers, cookie, encode=encode, client=client, sets_cookie=sets_cookie)
+        issued = drive(self.tokens_of(app), steps)
         if issued is None:
             return None
         web = WebSession(issued.session, issued.secret, encode=encode, decode=decode, client=client)

@@ -48,6 +48,8 @@ INSTANT_MAX_S = 1e11
 """Beyond the year 5000: not even a number of milliseconds is an instant in seconds."""
 ENDLESS_KEPT_S = 400 * 86_400
 """For how long it stands where a session never ended: as long as browsers keep a cookie (RFC 6265bis)."""
+REFUSED = (Refused, InvalidInput, TypeError, ValueError, RecursionError)
+"""What says that a session is none that could be kept here."""
 
 
 class Former(NamedTuple):
@@ -157,6 +159,7 @@ def moving_in(
     encode: Callable[[Any], Any] = as_json,
     client: Callable[[], tuple[str | None, str | None]] = lambda: (None, None),
     options: Mapping[str, Any] | None = None,
+    sets_cookie: bool = True,
 ) -> Generator[Command, Any, Issued | None]:
     """Move in whom a request's cookies name; return their living session of ours, ``None`` where there is none.
 
@@ -166,10 +169,13 @@ def moving_in(
         encode: makes JSON of a field.
         client: returns the user agent and the address of the client.
         options: ``max_age`` and ``idle_timeout`` of the framework's sessions.
+        sets_cookie: whether the response can hand our cookie out: that of a WebSocket cannot, and the other library's
+            leads to the session afterwards as long as it did.
 
     Raises:
         StoreUnavailable: one of the stores cannot be asked.
     """
+    options = {**(options or {}), "presented": sets_cookie}
     for peer in peers:
         value = presented(peer.cookie)
         if not value or is_session_secret(value):
@@ -188,29 +194,40 @@ def moving_in_as(
     options: Mapping[str, Any] | None = None,
 ) -> Generator[Command, Any, Issued | None]:
     """Move in who was read; as ``moving_in``."""
-    user_agent, address = client()
     try:
-        fields = {str(name): encode(field) for name, field in former.fields.items()}
-        json.dumps(fields, allow_nan=False)
-        issued: Issued | None = yield Command(
-            "move_in",
-            (former.key, former.owner),
-            {
-                "data": fields,
-                "time_left": former.time_left_s,
-                "kept": max(former.kept_s + 86_400, KEPT_S),
-                "user_agent": user_agent,
-                "address": address,
-                **(options or {}),
-            },
-        )
-    except (Refused, InvalidInput, TypeError, ValueError, RecursionError) as error:
+        issued = yield from _moved(former, encode, client, options or {})
+    except REFUSED as error:
         log.warning("a session of another library could not be moved in: %s", error)
         return None
     if issued is None:
         return None
     record: Session | None = yield Command("verify_session", (issued.secret,))
     return None if record is None else Issued(record, issued.secret)
+
+
+def _moved(
+    former: Former,
+    encode: Callable[[Any], Any],
+    client: Callable[[], tuple[str | None, str | None]],
+    options: Mapping[str, Any],
+) -> Generator[Command, Any, Issued | None]:
+    """Return the session into which it moves, or has moved and which may be over; ``None`` where it leads nowhere."""
+    user_agent, address = client()
+    fields = {str(name): encode(field) for name, field in former.fields.items()}
+    json.dumps(fields, allow_nan=False)
+    issued: Issued | None = yield Command(
+        "move_in",
+        (former.key, former.owner),
+        {
+            "data": fields,
+            "time_left": former.time_left_s,
+            "kept": max(former.kept_s + 86_400, KEPT_S),
+            "user_agent": user_agent,
+            "address": address,
+            **options,
+        },
+    )
+    return issued
 
 
 def moving_in_stored(
@@ -221,6 +238,8 @@ def moving_in_stored(
     encode: Callable[[Any], Any] = as_json,
 ) -> dict[str, int]:
     """Move in all that a peer has stored, before any cookie is presented; return how many were moved, or were not.
+
+    What has moved before is counted as moved, whatever has become of it since.
 
     Args:
         peer: has ``ids()``, and ``stored(id)`` as ``Peer.read``.
@@ -237,7 +256,12 @@ def moving_in_stored(
         if former is None:
             counts["empty_or_unreadable"] += 1
         else:
-            issued = do(moving_in_as(former, encode=encode, options={"presented": False}))
-            counts["refused" if issued is None else "moved"] += 1
+            try:
+                do(_moved(former, encode, lambda: (None, None), {"presented": False}))
+            except REFUSED as error:
+                log.warning("a session of another library could not be moved in: %s", error)
+                counts["refused"] += 1
+            else:
+                counts["moved"] += 1
         show(number)
     return counts
