@@ -66,6 +66,7 @@ SHELL_REPLACEMENTS = (
         r"\basync def (_attempted|read|look|run|due\w*|close|check|dump|count|clear|find_\w+|\w+_events)\(self",
         r"def \1_now(self",
     ),
+    (r"\basync def misgiving\(self", "def misgiving_now(self"),
     (r"\b(async )?def commit\(self, commit:", "def commit_now(self, commit:"),
     (
         r"await (self|super\(\))\.(_attempted|_take|_written|read|look|run|close|insist_on_peppers|find_\w+)\(",

@@ -142,6 +142,10 @@ class Store(metaclass=ABCMeta):
                 key_id=missing[0],
             )
 
+    async def misgiving(self) -> str | None:
+        """Return why whoever runs the server should act though it answers: how it was set up since the store opened."""
+        return None
+
     async def insist_on_peppers(self) -> None:
         """Return if what was not found is not there; ``look`` asks this where a look-up key leads nowhere.
 
@@ -300,6 +304,10 @@ class BlockingStore(Store):
         """As ``due_in_turn``, at once."""
         return self.due_now(now, limit)
 
+    def misgiving_now(self) -> str | None:
+        """As ``misgiving``, at once."""
+        return None
+
     def read_events_now(self, after: Place, limit: int) -> LogRead:
         """As ``read_events``, at once."""
         raise _no_events()
@@ -399,6 +407,10 @@ class BlockingStore(Store):
     async def due_in_turn(self, now: int, limit: int) -> Sequence[DueRecord]:
         """Return what should be swept, but for what another process is sweeping."""
         return self.due_in_turn_now(now, limit)
+
+    async def misgiving(self) -> str | None:
+        """Return why whoever runs the server should act though it answers."""
+        return self.misgiving_now()
 
     async def read_events(self, after: Place, limit: int) -> LogRead:
         """Return events that stand after a place."""

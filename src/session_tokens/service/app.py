@@ -8,7 +8,6 @@ writes it down. So there is one place where an error becomes an answer, and none
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import time
@@ -46,6 +45,7 @@ from .metrics import CONTENT_TYPE, Metrics
 from .oauth import OAuth, metadata
 from .problems import Problem, bad_request, not_found, problem_of
 from .quick import INTROSPECT, QuickIntrospection
+from .readiness import Readiness
 from .routes import BY_SECRET, EVENTS, OPERATIONS
 from .scoping import Scopes
 from .strict_json import NotJSON, decode
@@ -56,12 +56,6 @@ alerts = logging.getLogger("session_tokens.alerts")
 Work = Callable[[Exchange], Awaitable[None]]
 
 READ_METHODS = ("GET", "HEAD")
-EVENTS_ARE_LATE = (
-    b'{"status":"ready","warnings":[{"code":"events_held_back","detail":"events have been held back for more than 5 s: '
-    b"a transaction that has written is open on the server, maybe in another database; see pg_stat_activity, "
-    b'backend_xid"}]}'
-)
-READY_TIMEOUT_S = 1.0
 IN_ADDRESS = "the address holds what looks like a secret, and addresses are logged by whoever sees them; take it out"
 IN_PLACE_OF_ID = f"{IN_ADDRESS}: give the id, or of a session or token {BY_SECRET}, and the secret in the body"
 HOST = re.compile(rb"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
@@ -123,6 +117,7 @@ class Service:
         self.tokens = tokens
         self.options = options or Options()
         self.callers = Callers(tokens.store, self.options.trusted_proxies, self.options.crew)
+        self._readiness = Readiness(tokens)
         self.metrics = Metrics(self.options.crew)
         self.metrics.watch(tokens)
         self.scopes = Scopes(tokens, self.callers.quotas)
@@ -279,15 +274,7 @@ class Service:
     async def _readyz(self, exchange: Exchange) -> None:
         """Ask the store something small; not ready is 503."""
         _query(exchange, None)
-        try:
-            async with asyncio.timeout(READY_TIMEOUT_S):
-                await self.tokens.store.ready()
-                is_late = await self.tokens.events_are_late()
-        except TimeoutError:
-            raise Problem(
-                503, "store_unavailable", "the store did not answer in time", headers=[(b"retry-after", b"1")]
-            ) from None
-        await exchange.answer(200, EVENTS_ARE_LATE if is_late else b'{"status":"ready"}')
+        await exchange.answer(200, await self._readiness.answer())
 
     async def _metrics(self, exchange: Exchange) -> None:
         _query(exchange, None)

@@ -45,14 +45,14 @@ from .exchanges import Seen
 from .joint import Call
 from .keys import NAMES, PEPPERS
 from .node_tracking import NodeTrackings
-from .packing import milliseconds
+from .packing import fields_of, milliseconds
 from .placed_chains import PlacedChain
 from .placed_events import Moving
 from .placed_reading import partition_asked
 from .placement import FIRST, UNSPREAD
 from .primaries import DriverPool, Host
 from .rounds import Rounds
-from .schema import Address, enrolling, fitting, forgetting, marking
+from .schema import Address, enrolling, evicting, fitting, forgetting, marking
 from .whole import checking_all, clearing_all, counting_all, dumping_all, on_one
 
 T = TypeVar("T")
@@ -398,6 +398,14 @@ class BlockingClusterStore(BlockingOptimisticStore):
         except BaseException:
             self._nodes.close_all()
             raise
+
+    def misgiving_now(self) -> str | None:
+        """Return what is said of a node that throws keys away by now; one that did when it was opened is refused."""
+        nodes = self._nodes.map
+        asks = [Call(nodes.holders.index(host), [b"INFO", b"memory"], writes=False) for host in nodes.primaries()]
+        told = self._nodes.ask(asks)
+        said = [evicting(fields_of(memory)) for memory in told if not isinstance(memory, StoreError)]
+        return next(filter(None, said), None)
 
     def is_there(self) -> bool:
         """Whether the cluster holds the records of the name space, in how many partitions ever; makes nothing."""

@@ -32,10 +32,10 @@ from .exchanges import IN_USE, Seen, ValkeyCore, snapshots_on
 from .key_chains import KeyChain
 from .key_chains import packed as packed_chains
 from .keys import NAMES, PEPPERS
-from .packing import pack
+from .packing import fields_of, pack
 from .primaries import DriverPool
 from .rows import Reply
-from .schema import Address, forgetting, marking, preparing
+from .schema import Address, evicting, forgetting, marking, preparing
 from .tracking import Tracking, tracking_of
 
 T = TypeVar("T")
@@ -283,6 +283,10 @@ class BlockingValkeyStore(DirectStore):
         core = self._core
         self._connections.carry_out_first(partial(preparing, core.codec, core.keyring, core.replicas))
         self._connections.look_around()
+
+    def misgiving_now(self) -> str | None:
+        """Return what is said of a server that throws keys away by now; one that did when it was opened is refused."""
+        return evicting(fields_of(self._ask_once([b"INFO", b"memory"])))
 
     def is_there(self) -> bool:
         """Whether the server holds the records of the name space; makes nothing."""

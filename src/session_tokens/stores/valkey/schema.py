@@ -195,12 +195,20 @@ def check_server(fields: dict[str, str]) -> None:
 
 def check_memory(fields: dict[str, str]) -> None:
     """Refuse a server that throws keys away."""
+    error = evicting(fields)
+    if error is not None:
+        raise StoreError(error)
+
+
+def evicting(fields: dict[str, str]) -> str | None:
+    """Return what is said of a server that throws keys away, from what it says of its memory."""
     policy = fields.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction":
-        raise StoreError(
-            f"the server throws keys away when memory is short (maxmemory-policy {policy}), which would log owners out "
-            "and bring ended sessions back; set maxmemory-policy noeviction"
-        )
+    if policy == "noeviction":
+        return None
+    return (
+        f"the server throws keys away when memory is short (maxmemory-policy {policy}), which would log owners out "
+        "and bring ended sessions back; set maxmemory-policy noeviction"
+    )
 
 
 def _speaks_tls(named: StoreURL) -> bool:
