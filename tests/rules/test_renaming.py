@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 
 import pytest
 
@@ -197,3 +198,37 @@ def test_a_loan_of_what_ran_out_goes_with_the_owner_who_is_forgotten(st: Session
     st.forget_owner("bob")
     _, (held,) = st.store.read_now([Count("tokens_of", agent.id)])
     assert held.value == 0
+
+
+def test_what_a_forgotten_owner_had_parked_is_offered_on_as_after_a_session(
+    st: SessionTokens, clock: ManualClock
+) -> None:
+    ann = st.open_session("ann")
+    parked, held = (st.issue_token(ann.id, transferable=True) for _ in range(2))
+    st.transfer_token(parked.id, giver="ann", receiver="bob")
+    st.transfer_token(held.id, giver="ann", receiver="carol")
+    st.open_session("carol")
+    for token in (parked, held):
+        st.offer_token(token.id, price=3, to="dan", until=20)
+    for owner in ("bob", "carol"):
+        st.forget_owner(owner)
+    clock.advance(10)
+    seen = [st.get_token(token.id) for token in (parked, held)]
+
+    assert [("dan", Decimal(3))] * 2 == [(each.reserved_for, each.price) for each in seen if each is not None]
+
+
+def test_a_version_that_was_seen_stands_for_nothing_else_once_its_owner_is_forgotten(
+    st: SessionTokens, clock: ManualClock
+) -> None:
+    ann = st.open_session("ann")
+    parked = st.issue_token(ann.id, transferable=True)
+    st.transfer_token(parked.id, giver="ann", receiver="bob")
+    st.offer_token(parked.id, to="bob", until=10)
+    clock.advance(10)
+    seen = st.get_token(parked.id)
+    st.forget_owner("bob")
+    left = st.get_token(parked.id)
+
+    assert seen is not None and left is not None and seen.version < left.version
+    assert (None, False) == (left.reserved_for, left.is_sellable)

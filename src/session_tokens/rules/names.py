@@ -162,7 +162,7 @@ def name_in_tokens(tx: Transaction, name: NewName, ids: Sequence[str]) -> int:
     """Name the owner anew in tokens: those that were theirs, are offered to them or lent to them; return in how many.
 
     Of an owner who is forgotten nothing is left to them: an offer to them is withdrawn, a loan ends, and what they held
-    without a session is put back among the unassigned ones.
+    without a session is unassigned as at the end of one, its offers to others still open.
     """
     count = 0
     if name.is_pseudonym:
@@ -190,7 +190,10 @@ def _forget_in(tx: Transaction, name: NewName, token: Token) -> None:
             tx.note((TOKEN_ENDED, name.token(token), "expired"))
     elif token.owner == name.owner:
         take_loans_away(tx, token, name.concerns)
-        released = name.token(token.released(tx.now))
+        parked = token.offered_at(tx.now)
+        if parked.details.reserved_for == name.owner:
+            parked = parked.reserved(None, None, None, tx.now)
+        released = name.token(parked.unassigned(tx.now))
         tx.put_token(token, released)
         tx.note((TOKEN_RELEASED, released, name.to))
     else:

@@ -76,6 +76,11 @@ def waits_by(waiting: Token, now: int) -> bool:
 
 
 def claimable(waiting: Iterable[Token], owner: str, now: int) -> list[str]:
-    """Return the ids of those that wait which an owner may claim, in their order."""
-    standing_now = ((token.id, token.as_of(now, None, None)) for token in waiting)
-    return [id for id, token in standing_now if token is not None and may_claim(token, owner)]
+    """Return the ids of those that wait which an owner may claim, what has been free for longest first.
+
+    An offer to one owner ends without being written: what it kept stands where it did, and waits from its end on.
+    """
+    standing_now = (token.as_of(now, None, None) for token in waiting)
+    free = [token for token in standing_now if token is not None and may_claim(token, owner)]
+    free.sort(key=lambda token: token.unassigned_at or 0)
+    return [token.id for token in free]

@@ -260,8 +260,9 @@ def claim_token(tx: Transaction, key: Key, session_key: Key, lookup: str | None)
         NotTransferable: its kind is never unassigned.
         Conflict: someone owns it, or it is offered to another owner alone.
     """
-    stored, token = transferable(tx, key)
+    # The session first: a stolen secret is found out, whatever it shall claim.
     session = may_hold_tokens(living_session(tx, session_key))
+    stored, token = transferable(tx, key)
     if token.unassigned_at is None:
         raise Conflict("the token is not unassigned; its owner can transfer it", id=token.id)
     refuse_others(token, session.owner)
