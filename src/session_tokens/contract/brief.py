@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar, cast
 
 from ..errors import StoreBusy
+from .forks import in_children
 
 T = TypeVar("T")
 
@@ -25,8 +25,7 @@ def _begin_anew() -> None:
     _places = threading.BoundedSemaphore(THREADS_MAX)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+in_children(_begin_anew)
 
 
 def late(patience_s: float) -> StoreBusy:

@@ -27,7 +27,6 @@ all but ``MARGIN_S``, which the verification itself may take between looking at 
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -40,6 +39,7 @@ from ..crypto.secret_form import SECRET_LENGTH
 from ..errors import InvalidInput
 from ..records import Session, Token
 from .changes import Changes
+from .forks import in_children
 from .generational_cache import GenerationalCache
 from .queries import SessionResult, TokenResult
 from .record_cache import PartNames
@@ -124,8 +124,7 @@ def _begin_anew() -> None:
         near.drop()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+in_children(_begin_anew)
 
 
 def bound_of(near_cache: object, environment: Mapping[str, str]) -> float:

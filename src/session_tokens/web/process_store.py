@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from .._sync.api import SessionTokens
 from ..clock import Clock
-from ..contract.forks import anew_in_children
+from ..contract.forks import anew_in_children, in_children
 from ..crypto.minting import Pepper
 from ..errors import StoreUnavailable
 from ..settings import Settings
@@ -22,7 +21,7 @@ def _count_fork() -> None:
     _forks += 1
 
 
-os.register_at_fork(after_in_child=_count_fork)
+in_children(_count_fork)
 
 
 class OneAttempt:

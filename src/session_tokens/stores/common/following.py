@@ -9,13 +9,13 @@ process begins to follow when it first asks.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from abc import ABC, abstractmethod
 from typing import Final
 from weakref import WeakSet
 
+from ...contract.forks import in_children
 from ...contract.near_cache import Lease, NearCache
 
 log = logging.getLogger("session_tokens.stores")
@@ -34,8 +34,7 @@ def _begin_anew() -> None:
         following.begin_anew()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+in_children(_begin_anew)
 
 
 class Following(ABC):

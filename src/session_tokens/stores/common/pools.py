@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from ...contract.drive import drive, drive_now
-from ...contract.forks import anew_in_children
+from ...contract.forks import Owned, anew_in_children
 from ...errors import StoreBusy
 from .retry import Closed, Elsewhere, NotExecuted, Silent, Waited
 
@@ -248,6 +248,7 @@ class Pool:
     def __init__(self, links: Links) -> None:
         self._links = links
         self._idle: _Idle[Link] = _Idle()
+        self._owned = Owned()
         self._is_closed = False
         self._begin()
         anew_in_children(self)
@@ -309,6 +310,7 @@ class Pool:
 
     def take(self, timeout_s: float) -> Link:
         """Return a whole connection; give it back."""
+        self._owned.look(self.begin_anew)
         link = None if self._waiters else self._idle.pop()
         if self._is_closed:
             if link is not None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 from urllib.parse import quote
 
+from ...contract.forks import in_children
 from ...errors import CorruptRecord, InvalidInput, StoreBusy, StoreError, StoreUnavailable
 from ..common.retry import Full
 
@@ -407,7 +408,8 @@ class _Forks:
     def register(self) -> None:
         if not self._is_registered:
             self._is_registered = True
-            os.register_at_fork(before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child)
+            os.register_at_fork(before=self._before, after_in_parent=self._in_parent)
+            in_children(self._in_child)
 
     def _before(self) -> None:
         give_up_at = time.monotonic() + FORK_WAIT_S

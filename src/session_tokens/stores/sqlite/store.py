@@ -381,6 +381,11 @@ class SqliteStore(BlockingStore):
         self._readers.resume()
         self._writer.resume()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it answers no more: it was closed, or a fork left it to the parent."""
+        return bool(self._readers.closed)
+
     def after_fork_in_child(self) -> None:
         """Begin anew with connections and a thread of this process; refuse to if the parent's could not be closed."""
         self._close_when_gone.detach()

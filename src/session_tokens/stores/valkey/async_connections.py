@@ -239,6 +239,7 @@ class AsyncConnections(Connections):
 
     async def _connection(self, timeout_s: float) -> tuple[_AsyncConnection, str]:
         connection: _AsyncConnection
+        self._owned.look(self._taken_idle)
         now_s = time.monotonic()
         if now_s > self._primary.ask_at_s and await self.has_moved(timeout_s):
             await self._drop_idle()

@@ -239,6 +239,7 @@ class BlockingConnections(Connections):
 
     def _connection(self, timeout_s: float) -> tuple[_BlockingConnection, str]:
         connection: _BlockingConnection
+        self._owned.look(self._taken_idle)
         now_s = time.monotonic()
         if now_s > self._primary.ask_at_s and self.has_moved(timeout_s):
             self._drop_idle()

@@ -14,11 +14,11 @@ that never is: a replica refuses it, and a node from which the slot is moved awa
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 from weakref import WeakSet
 
+from ...contract.forks import Owned, in_children
 from ...errors import StoreUnavailable
 from ..common.retry import Declined, Elsewhere
 from ..common.waits import Deadlines
@@ -76,8 +76,7 @@ def _begin_anew() -> None:
         connections._taken_idle()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+in_children(_begin_anew)
 
 
 class Connections:
@@ -125,6 +124,7 @@ class Connections:
         self._when_moved = when_moved
         self.run = ""
         self._idle: list[_Idle] = []
+        self._owned = Owned()
         self._closed = False
         self._deadlines = Deadlines()  # of those for asyncio; the others have it from their sockets
         _of_this_process.add(self)

@@ -112,7 +112,9 @@ class Opened:
 
     def _is_ours(self, ready: BlockingSessions) -> bool:
         """Whether it may be used here: connections to a server are not for a fork of the process that made them."""
-        return self._pid == os.getpid() or isinstance(ready.store, MemoryStore | SqliteStore)
+        if self._pid == os.getpid() or isinstance(ready.store, MemoryStore):
+            return True
+        return isinstance(ready.store, SqliteStore) and not ready.store.is_closed
 
     async def on_this_loop(self) -> AsyncSessions | None:
         """Return the library for the running loop; ``None`` on one that ends with the call which it was made for.
