@@ -20,7 +20,7 @@ NEEDED = (
 
 
 _PARTS = (
-    "library_v1.lua", "library_v1_joint.lua", "library_v1_events.lua", "library_v1_rights.lua",
+    "library_v1.lua", "library_v1_reads.lua", "library_v1_joint.lua", "library_v1_events.lua", "library_v1_rights.lua",
     "library_v1_partitions.lua",
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Turns queries into arguments of one ``FCALL`` to the function library, ``library_v1.lua``."""
+"""Turns queries into arguments of one ``FCALL`` to the function library, ``library_v1_reads.lua``."""
 
 from __future__ import annotations
 
