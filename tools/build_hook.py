@@ -29,10 +29,10 @@ PACKAGE = "session_tokens"
 CORE = """
     compiled_core settings clock records/record records/traits records/token_details records/session_details
     records/session records/token contract/changes contract/transaction contract/store crypto/minting crypto/secret_form
-    validation rules/audit rules/caps rules/expiry rules/idempotency rules/lookup
+    validation json_values rules/audit rules/caps rules/expiry rules/idempotency rules/lookup
     rules/listing rules/token_tables rules/loans rules/offers rules/receiving rules/owners rules/service_keys
     rules/sessions rules/settings rules/tokens stores/memory/indexes stores/memory/commit stores/memory/transaction
-    stores/memory/store tables/strings _sync/tables_core _sync/tables_commands
+    stores/memory/store tables/strings tables/given _sync/tables_core _sync/tables_commands
 """.split()
 """Floors 0 to 2, the memory store, and the tables for threads: what a command in memory passes through."""
 MYPY_OPTIONS = ["--config-file=", "--python-version", "3.11", "--follow-imports=silent", "--ignore-missing-imports"]

@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from session_tokens import SessionTokens
 from session_tokens.crypto.secret_form import KEY_SECRET, SESSION_ID, SESSION_SECRET, holds_secret, is_id, is_secret
+from session_tokens.json_values import value_of
 from session_tokens.service import app, callers
 from session_tokens.service.console import access
 from session_tokens.service.console.forms import FORM_BYTES_MAX, fields_of
@@ -21,7 +22,7 @@ from session_tokens.service.exchange import BODY_BYTES_MAX, Exchange, pairs_of
 from session_tokens.service.framing import HEAD_BYTES_MAX, Beginning, Chunks, parse_head
 from session_tokens.service.shapes import OpenSession
 from session_tokens.service.strict_json import NotJSON, decode
-from session_tokens.validation import owner_of, place_of_cursor, sent_text, text_of, value_of
+from session_tokens.validation import owner_of, place_of_cursor, sent_text, text_of
 from session_tokens.web.addresses import source_of
 from session_tokens.web.cookies import Cookie
 from tests.helpers.costs import GROWTH_MAX, growth

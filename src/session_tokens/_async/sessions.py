@@ -7,6 +7,7 @@ import logging
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar, get_args
 
+from .. import json_values
 from .. import validation as inputs
 from ..contract.queries import Get, Scan
 from ..contract.transaction import Rule
@@ -240,7 +241,7 @@ class AsyncSessionCommands(AsyncSecretCommands):
         """
         await self._know_settings()
         bytes_max = self._policy.max_data_bytes
-        named, merged = self._session_key(key), inputs.data_changes_of(changes, removed, bytes_max)
+        named, merged = self._session_key(key), json_values.data_changes_of(changes, removed, bytes_max)
         seen = inputs.version_of("version", version)
         request = () if idempotency_key is None else (key, *canonical_changes(merged), seen)
         return await self._do(
@@ -409,7 +410,7 @@ def details_of(
     how = None if acr is None and not amr else (inputs.class_of(acr), inputs.methods_of(amr))
     if data is None and label is None and user_agent is None and address is None and kind is None and how is None:
         return NO_DETAILS
-    kept = {} if data is None else inputs.data_of(data, policy.max_data_bytes)
+    kept = {} if data is None else json_values.data_of(data, policy.max_data_bytes)
     return SessionDetails(
         inputs.label_of(label),
         inputs.sent_text("user_agent", user_agent, bytes_max=USER_AGENT_BYTES_MAX),

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from .. import json_values
 from .. import validation as inputs
 from ..contract.partitioning import named_by_lookup
 from ..crypto.minting import new_id
@@ -79,7 +80,7 @@ class SyncLogInCommands(SyncSessionCommands):
         if max_age is UNSET and (remember or owner is None):
             age_ms = policy.remember_max_age_ms if remember else policy.anonymous_max_age_ms
             opening.traits = opening.traits.replace(max_age_ms=age_ms)
-        changes = inputs.data_changes_of({} if data is None else data, removed, policy.max_data_bytes, "data")
+        changes = json_values.data_changes_of({} if data is None else data, removed, policy.max_data_bytes, "data")
         before = self._former_key(former)
         clocks = inputs.asked_of(idle_timeout, max_age, UNSET)
         said = (*details[:3], details.acr, details.amr_text)
@@ -151,7 +152,7 @@ class SyncLogInCommands(SyncSessionCommands):
         clocks = SessionChange(opening.traits.idle_timeout_ms, opening.traits.max_age_ms, from_now=True)
         if not inputs.flag_of("presented", presented):
             opening.traits = opening.traits.replace(idle_timeout_ms=kept_ms, max_age_ms=left_ms)
-        changes = inputs.data_changes_of({} if data is None else data, (), policy.max_data_bytes, "data")
+        changes = json_values.data_changes_of({} if data is None else data, (), policy.max_data_bytes, "data")
         key = inputs.digest_of("cookie", cookie)
         ticket = self._ticket("move_in", key, ())
         place = opening.id[4:6]

@@ -21,10 +21,7 @@ from ..rules import token_tables as named
 from ..rules.expiry import Uncleaned, sweep_session
 from ..rules.offers import mark_token
 from ..settings import FROM_DB, SESSION_TIMEOUT_SETTING, FromDB, whole_ms
-from ..terms import price_of
-from .tables_core import (
-    TIMEOUT_KEY,
-    SyncTablesCore,
+from ..tables.given import (
     TokenCreator,
     can_be_name,
     can_be_owner,
@@ -33,6 +30,8 @@ from .tables_core import (
     is_utf8,
     written_name,
 )
+from ..terms import price_of
+from .tables_core import TIMEOUT_KEY, SyncTablesCore
 
 log = logging.getLogger("session_tokens.tables")
 

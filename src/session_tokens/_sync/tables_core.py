@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, Self, TypeVar
 
+from .. import json_values
 from .. import validation as inputs
 from ..clock import Clock, local
 from ..compiler_hints import mypyc_attr
@@ -22,10 +23,11 @@ from ..records.traits import TokenTraits, session_traits, token_traits
 from ..rules import sessions, settings, tokens
 from ..rules import token_tables as named
 from ..rules.listing import sessions_listed, stretch, tokens_listed, what_follows
-from ..settings import NAME_BYTES_MAX, SESSION_TIMEOUT_SETTING, SETTING_REFRESH_MS, Policy, Settings, duration_ms
+from ..settings import SESSION_TIMEOUT_SETTING, SETTING_REFRESH_MS, Policy, Settings
 from ..stores.connect import open_store_now
 from ..stores.memory.store import MemoryStore
 from ..sweeper import PassedOver, ThreadSweeper
+from ..tables.given import TokenCreator, can_be_name, checked_creator, db_timeout_of, written_name
 from ..tables.strings import SETTING, KeyedNaming, Naming, PlainNaming, TokenStrings, chosen_token_strings
 from ..tables.user_db import SyncDBCalls
 from .former_tables import SyncFormerTables
@@ -37,16 +39,12 @@ R = TypeVar("R", Session, Token)
 
 log = logging.getLogger("session_tokens.tables")
 
-RESERVED = "\x1f"
-"""Strings that begin with it are the mirror's own keys in the application's DB."""
 TIMEOUT_KEY = "session_tokens:general_session_timeout"
 """Where the application's DB keeps the general session timeout for ``FROM_DB``."""
 FORMER_SESSION, FORMER_TOKEN = "\x1fformer session", "\x1fformer token"
 """In the place of an owner in the hash that marks what was moved: no owner is called so."""
 CHUNK = 1_000
 """How many records of a list are read at once."""
-
-TokenCreator = Callable[[str | None], str]
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -75,7 +73,7 @@ class SyncTablesCore:
         inner = MemoryStore(clock=clock)
         mirror: SyncMirrorStore | None = None
         if db is not None:
-            timeout_s = _timeout_of(db_timeout)
+            timeout_s = db_timeout_of(db_timeout)
             mirror = SyncMirrorStore(SyncDBCalls(db, db if token_db is None else token_db, timeout_s), inner)
         elif token_db is not None:
             raise InvalidInput("token_db needs a session DB as first argument; one DB for both is db alone")
@@ -277,7 +275,7 @@ class SyncTablesCore:
         if value is None:
             return
         try:
-            text, is_json = inputs.value_of("value", value)
+            text, is_json = json_values.value_of("value", value)
             issue = self._issue_of(string, self._token_id(string), FREE, text, is_json)
             former.move(self._naming.hash_of(string, FORMER_TOKEN), tokens.issue_token, self._policy, None, issue)
         except (Refused, InvalidInput) as error:
@@ -307,7 +305,7 @@ class SyncTablesCore:
     def _add(self, t_token: str, value: JSON, kind: TokenKind, owner: str | None) -> bool:
         string = written_name("a token", t_token)
         self._begin_to_sweep()
-        text, is_json = inputs.value_of("value", value)
+        text, is_json = json_values.value_of("value", value)
         self._refresh_token(string)
         issue = self._issue_of(string, self._token_id(string), kind, text, is_json)
         if owner is None:
@@ -415,86 +413,3 @@ class SyncTablesCore:
         self._policy.max_age_ms = inputs.general_timeout_of(text, self._policy.max_age_ms)
         self._take_timeouts()
         self._refreshed_at_s = now_s
-
-
-def written_name(name: str, string: object) -> str:
-    r"""Return an application's string if a session or token may be named so.
-
-    Raises:
-        TypeError: it is not a ``str``.
-        InvalidInput: it is empty, too long, begins with ``\x1f`` or holds lone surrogates.
-    """
-    if type(string) is str and string >= " " and len(string) <= NAME_BYTES_MAX and string.isascii():
-        return string  # the common case, recognised quickly
-    if not isinstance(string, str):
-        raise TypeError(f"{name} is a str, not {type(string).__name__}")
-    if not string or string[0] == RESERVED:
-        raise InvalidInput(f"{name} is not empty and does not begin with \\x1f")
-    size = inputs.encoded_size(name, string)
-    if size > NAME_BYTES_MAX:
-        raise InvalidInput(f"{name} is {size} bytes of UTF-8; at most {NAME_BYTES_MAX} are kept")
-    return inputs.plain(string)
-
-
-def can_be_name(string: object) -> bool:
-    """Whether a session or token may be named so; what may not is unknown, and the application's DB is not asked.
-
-    Raises:
-        TypeError: it is not a ``str``.
-    """
-    if not isinstance(string, str):
-        raise TypeError(f"a token is a str, not {type(string).__name__}")
-    return bool(string) and string[0] != RESERVED and is_utf8(string) and len(string.encode()) <= NAME_BYTES_MAX
-
-
-def is_utf8(string: str) -> bool:
-    """Whether a string can be encoded: one with lone surrogates cannot, and names nothing."""
-    try:
-        string.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def can_be_owner(owner: object) -> bool:
-    """Whether a session may be of that owner; of any other none is.
-
-    Raises:
-        TypeError: it is not a ``str``.
-    """
-    try:
-        inputs.owner_of("ownership_key", owner)
-    except InvalidInput:
-        return False
-    return True
-
-
-def given_owner(owner: object) -> str:
-    """Return an owner to look for: any ``str``, those that can never be one find nothing.
-
-    Raises:
-        TypeError: it is not a ``str``.
-    """
-    if not isinstance(owner, str):
-        raise TypeError(f"an owner is a str, not {type(owner).__name__}")
-    return inputs.plain(owner)
-
-
-def checked_creator(token_creator: object) -> TokenCreator | None:
-    """Return a token creator, or ``None`` for the default.
-
-    Raises:
-        TypeError: it cannot be called.
-    """
-    if token_creator is not None and not callable(token_creator):
-        raise TypeError("a token creator is a function of the prefix, or None for the default")
-    return token_creator
-
-
-def _timeout_of(db_timeout: object) -> float | None:
-    if db_timeout is None:
-        return None
-    if isinstance(db_timeout, bool) or not isinstance(db_timeout, int | float):
-        raise TypeError(f"db_timeout is seconds or None, not {type(db_timeout).__name__}")
-    milliseconds = duration_ms("db_timeout", db_timeout)
-    return None if milliseconds is None else milliseconds / 1000

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .. import json_values
 from .. import validation as inputs
 from ..contract.queries import Get, Scan
 from ..crypto.minting import new_id
@@ -74,7 +75,7 @@ class SyncTokenCommands(SyncCore):
         self._know_settings()
         policy, is_waiting = self._policy, transferable and named is None
         kind = TokenKind.TRANSFERABLE if transferable else TokenKind.FREE if named is None else TokenKind.BOUND
-        text, is_json = inputs.token_value_of("value", value)
+        text, is_json = json_values.token_value_of("value", value)
         traits = token_traits(
             kind, is_json, _chosen("timeout", timeout, policy.token_timeout_ms),
             _chosen("disownment_timeout", disownment_timeout, None if is_waiting else policy.disownment_timeout_ms),
@@ -253,7 +254,7 @@ class SyncTokenCommands(SyncCore):
             Conflict: ``version`` is not its version any more.
         """
         named = self._token_key(key)
-        text, is_json = (UNSET, False) if value is UNSET else inputs.token_value_of("value", value)
+        text, is_json = (UNSET, False) if value is UNSET else json_values.token_value_of("value", value)
         change = rules.TokenChange(
             UNSET if timeout is UNSET else duration_ms("timeout", timeout),
             UNSET if disownment_timeout is UNSET else duration_ms("disownment_timeout", disownment_timeout),

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+from .. import json_values
 from .. import validation as inputs
 from ..crypto.secret_form import (
     SESSION_ID,
@@ -288,7 +289,7 @@ def _content_of(body: dict[str, Any], as_they_are: Collection[str]) -> bytes:
     """
     for name in ("value", "data"):
         if name in body and name not in as_they_are:
-            inputs.json_text(name, _at_top(body[name]), DATA_BYTES_MAX)
+            json_values.json_text(name, _at_top(body[name]), DATA_BYTES_MAX)
     for name, given in body.items():
         check = _CHECKED.get(name)
         if check is not None:

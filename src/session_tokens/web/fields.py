@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from operator import is_
 from typing import Any, Final, NamedTuple, Self
 
+from ..json_values import json_text
 from ..records import JSON
 from ..records.compact import compact, read_compact
 from ..settings import DATA_BYTES_MAX
-from ..validation import encoded_size, json_text
+from ..validation import encoded_size
 
 SCALARS: Final = frozenset({str, int, bool, type(None)})
 """Types with nothing within that could change, whose values are alike where their JSON is."""
