@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import re
+from importlib import import_module
 from pathlib import Path
 
 from session_tokens import SessionTokens, errors
@@ -15,6 +16,7 @@ from tests.helpers.project import ROOT
 API = ROOT / "docs" / "reference" / "api.md"
 COMMAND_LINE = Path(__file__).parents[2] / "docs" / "reference" / "command-line.md"
 ERRORS = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
+FRAMEWORKS = ROOT / "docs" / "reference" / "frameworks.md"
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "serve.md"
 
 
@@ -44,6 +46,23 @@ def test_the_page_of_errors_names_every_class_with_its_code_and_exit_code() -> N
     for name, _, exit_code in rows:
         if exit_code:
             assert exits.code_of(getattr(errors, name)("x")) == int(exit_code), name
+
+
+def test_the_page_of_frameworks_names_every_argument_of_each() -> None:
+    told: dict[str, set[str]] = {}
+    for table in FRAMEWORKS.read_text(encoding="utf-8").split("\n\n"):
+        if table.startswith("| what | `"):
+            head, _, *rows = [line.strip("| ").split(" | ") for line in table.splitlines()]
+            for column, kind in enumerate(head[1:], 1):
+                cells = [row[column] for row in rows if column < len(row)]
+                told[kind.strip("`")] = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+
+    del told["Django's settings"]
+    assert len(told) == 6
+    for kind, names in told.items():
+        module, _, name = kind.partition(".")
+        parameters = inspect.signature(getattr(import_module(f"session_tokens.web.{module}"), name)).parameters
+        assert names == parameters.keys() - {"app"}, kind
 
 
 def calls_told() -> dict[str, tuple[list[str], list[str]]]:
