@@ -50,6 +50,24 @@ def test_migrate_makes_both_name_spaces_for_a_role_that_owns_nothing(
     assert cli("store", "migrate", postgres_url, "--store", postgres_url).code == BAD_INPUT
 
 
+def test_a_role_that_is_not_there_is_granted_nothing(cli: Cli, postgres_url: str) -> None:
+    said = cli("store", "migrate", postgres_url, "--grant-to", "nobody")
+
+    assert said.code == BAD_INPUT
+    assert "CREATE ROLE" in said.err and "nobody" in said.err
+
+
+@pytest.mark.parametrize("words", [("backup",), ("export",), ("restore", "there")])
+def test_a_folder_that_is_not_there_is_named(cli: Cli, tmp_path: Path, words: tuple[str, ...]) -> None:
+    Filled(FIRST)
+    cli("store", "backup", "there", "--store", FIRST)
+    to = ("nowhere/file",) if len(words) == 1 else ("--store", "sqlite:///nowhere/file")
+    said = cli("store", *words, *(to if len(words) > 1 else (*to, "--store", FIRST)))
+
+    assert said.code == 3
+    assert f"the folder {tmp_path / 'nowhere'} is not there; make it first" in said.err
+
+
 def test_migrate_says_where_there_is_nothing_to_do(cli: Cli, valkey_url: str) -> None:
     for url in (FIRST, valkey_url, "memory://"):
         assert cli("store", "migrate", url, "--json").json == {"steps": 0, "needed": False}

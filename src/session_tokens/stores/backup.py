@@ -177,6 +177,13 @@ def insist_it_is_new(path: Path) -> None:
             raise Conflict(f"there is a file {there} already; name one that is not there, or move it away")
 
 
+def not_written(draft: Path, error: OSError) -> StoreUnavailable:
+    """Return what is said where a file cannot be made: of its folder, for the draft's name is nobody's."""
+    if isinstance(error, FileNotFoundError):
+        return StoreUnavailable(f"the folder {draft.parent} is not there; make it first (mkdir -m 700)")
+    return StoreUnavailable(f"nothing can be written to {draft.parent}: {error.strerror}; name another folder")
+
+
 def _copied_file(source: Path, draft: Path, progress: Progress) -> None:
     """Copy a database as of one instant, whatever is written meanwhile."""
     try:
@@ -191,7 +198,7 @@ def _copied_file(source: Path, draft: Path, progress: Progress) -> None:
     except sqlite3.Error as error:
         raise StoreUnavailable(f"{source} cannot be copied to {draft.parent}: {error}") from error
     except OSError as error:
-        raise StoreUnavailable(f"{draft} cannot be written: {error.strerror}") from error
+        raise not_written(draft, error) from error
 
 
 def _dumped(url: str, draft: Path, progress: Progress, moving: Moving) -> None:

@@ -28,9 +28,9 @@ from ..crypto.key_file import (
     replace_key_file,
 )
 from ..crypto.minting import PepperKeyring
-from ..errors import Conflict, InvalidInput, StoreUnavailable
+from ..errors import Conflict, InvalidInput
 from ..events import Event, event_id
-from .backup import Moving, Progress, give_name, insist_it_is_new, put_in_place, remove_draft, sync
+from .backup import Moving, Progress, give_name, insist_it_is_new, not_written, put_in_place, remove_draft, sync
 from .common.backing_up import records_of_now
 from .common.copied_events import Log, MovedEvents, log_of, put_log
 from .common.copying import (
@@ -93,7 +93,7 @@ def export_to_file(url: str, file: str, progress: Progress, moving: Moving) -> E
                 made = export_store(url, writing.write, progress, moving)
             sync(draft)
         except OSError as error:
-            raise StoreUnavailable(f"{draft} cannot be written: {error.strerror}") from error
+            raise not_written(draft, error) from error
         give_name(draft, path)
         return made
     finally:

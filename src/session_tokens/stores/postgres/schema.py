@@ -182,8 +182,13 @@ def migrating(backend: SqlUpkeep, address: Address, grant_to: str | None = None)
         backend: asks.
         address: where the tables are.
         grant_to: a role that may then use the tables without owning them.
+
+    Raises:
+        InvalidInput: the server has no such role.
     """
     state = yield from _checked_state(address)
+    if grant_to is not None and not (yield Statement("SELECT 1 FROM pg_roles WHERE rolname = %s", (grant_to,))):
+        raise InvalidInput(f"the server has no role {grant_to} to grant the store to; make it first (CREATE ROLE)")
     yield from backend.begin()
     yield Statement("SET LOCAL lock_timeout = 0", ())  # another one that migrates may take its time
     yield Statement("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", (f"session_tokens {address.namespace}",))
