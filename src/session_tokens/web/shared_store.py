@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import Any, cast
@@ -37,8 +38,28 @@ class OpenedWhenAsked:
         return call
 
 
+class _OfLoop:
+    """What one event loop has of a store.
+
+    Attributes:
+        tokens: the API, once it is open; connections to a server belong to their loop.
+        ends: notifies those on the loop who wait for the end of a session.
+        opening: held by the one task that opens it.
+        failures, failure: how often that failed, and how it did the last time.
+    """
+
+    def __init__(self) -> None:
+        self.tokens: AsyncSessionTokens | None = None
+        self.ends: Ends | None = None
+        self.opening = asyncio.Lock()
+        self.failures, self.failure = 0, ""
+
+
 class SharedStore:
     """The store of an application: opened with it or at its first request, closed with it if it was opened here.
+
+    Several event loops may serve the application at once, on threads of their own: a store in this process is one for
+    all of them, and each has its own connections to one on a server.
 
     Args:
         store: its URL, or an ``AsyncSessionTokens`` of the application's own, which is never closed here.
@@ -52,21 +73,29 @@ class SharedStore:
             raise TypeError("store is the URL of a store, such as 'sqlite:///sessions.db', or an AsyncSessionTokens")
         self._url = store if isinstance(store, str) else None
         self._settings, self._pepper = settings, pepper
-        self._tokens = None if isinstance(store, str) else store
         self._used: AsyncSessionTokens | None = None
-        self._ends: Ends | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._opening = asyncio.Lock()
-        self._failures, self._failure = 0, ""
+        self._of_all = None if isinstance(store, str) else store
+        self._by_loop: dict[asyncio.AbstractEventLoop, _OfLoop] = {}
+        self._changing = threading.Lock()
 
     def at_hand(self) -> AsyncSessionTokens | None:
         """Return the API on the store if it is open for the running loop."""
         if self._used is not None:
             return self._used
-        tokens = self._tokens
-        if tokens is None or self._url is None or tokens.store.blocking or self._loop is asyncio.get_running_loop():
-            return tokens
-        return None
+        if self._of_all is not None:
+            return self._of_all
+        here = self._by_loop.get(asyncio.get_running_loop())
+        return None if here is None else here.tokens
+
+    def _here(self) -> _OfLoop:
+        loop = asyncio.get_running_loop()
+        here = self._by_loop.get(loop)
+        if here is None:
+            with self._changing:
+                for other in [each for each in self._by_loop if each.is_closed()]:  # a test client's, of each request
+                    del self._by_loop[other]
+                here = self._by_loop.setdefault(loop, _OfLoop())
+        return here
 
     async def tokens(self) -> AsyncSessionTokens:
         """Return the API on the store, opened if it is not yet; who waits while that fails is told so at once.
@@ -77,32 +106,40 @@ class SharedStore:
         ready = self.at_hand()
         if ready is not None:
             return ready
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._tokens, self._opening, self._loop = None, asyncio.Lock(), loop
-        failures = self._failures
-        async with self._opening:
-            if self._tokens is None:
-                if self._failures > failures:
-                    raise StoreUnavailable(self._failure)
-                self._tokens = await self._opened()
-            return self._tokens
+        here = self._here()
+        failures = here.failures
+        async with here.opening:
+            ready = self.at_hand()
+            if ready is not None:
+                return ready
+            if here.failures > failures:
+                raise StoreUnavailable(here.failure)
+            return await self._opened(here)
 
-    async def _opened(self) -> AsyncSessionTokens:
+    async def _opened(self, here: _OfLoop) -> AsyncSessionTokens:
         try:
             tokens = await AsyncSessionTokens.open(str(self._url), settings=self._settings, pepper=self._pepper)
         except StoreUnavailable as error:
-            self._failures, self._failure = self._failures + 1, str(error)
+            here.failures, here.failure = here.failures + 1, str(error)
             raise
-        self._failures = 0
-        return tokens
+        here.failures = 0
+        if not tokens.store.blocking:
+            here.tokens = tokens
+            return tokens
+        with self._changing:
+            if self._of_all is None:
+                self._of_all = tokens
+            kept = self._of_all
+        if kept is not tokens:  # another loop was quicker
+            await tokens.close()
+        return kept
 
     async def tokens_for_visitor(self) -> AsyncSessionTokens:
         """Return the API for a request that need not ask the store: while that is away, one that opens it when asked.
 
         So pages that look at no session, as those for the health of the application, are answered meanwhile.
         """
-        if self.at_hand() is not None or not self._failures:
+        if self.at_hand() is not None or not self._here().failures:
             try:
                 return await self.tokens()
             except StoreUnavailable as error:
@@ -120,15 +157,18 @@ class SharedStore:
 
     def ends(self, tokens: AsyncSessionTokens) -> Ends:
         """Return what notifies those on this loop who wait for the end of a session."""
-        if self._ends is None or self._ends.tokens is not tokens or self._ends.loop is not asyncio.get_running_loop():
-            self._ends = Ends(tokens)
-        return self._ends
+        here = self._here()
+        if here.ends is None or here.ends.tokens is not tokens:
+            here.ends = Ends(tokens)
+        return here.ends
 
     async def close(self) -> None:
-        """Close the store if it was opened here; the next request opens it again."""
-        if self._ends is not None and self._ends.loop is asyncio.get_running_loop():
-            await self._ends.close()
-        self._ends = None
-        if self._url is not None and self._tokens is not None:
-            tokens, self._tokens = self._tokens, None
+        """Close what was opened here, of a server what is the running loop's; the next request opens it again."""
+        here = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if here is not None and here.ends is not None:
+            await here.ends.close()
+        tokens = None if here is None else here.tokens
+        if tokens is None and self._url is not None:
+            tokens, self._of_all = self._of_all, None
+        if tokens is not None:
             await tokens.close()
