@@ -42,6 +42,16 @@ OUR_READER = re.compile(r"from \S*\.cookies import(?! SimpleCookie)|\bweb\.cooki
 A_WRITER = re.compile(r"from http\.cookies import Morsel$|\bresponse\.cookies\b", re.MULTILINE)
 
 
+def test_two_different_values_are_none_and_the_log_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    cookie = Cookie("session")
+    assert [cookie.value_in(b"session=a; session=b") for _ in range(3)] == [b""] * 3
+    assert cookie.value_in(b"session=a; session=a") == b"a"
+
+    (said,) = caplog.messages
+    assert "session" in said
+    assert "names of their own" in said
+
+
 def test_nothing_else_reads_cookies() -> None:
     """The readers of the standard library and of frameworks unquote every cookie, in quadratic time."""
     found = {

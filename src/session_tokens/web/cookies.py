@@ -11,12 +11,15 @@ The writer is our own too: that of the standard library knows ``Partitioned`` fr
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, Literal
 
 from ..errors import InvalidInput
+
+log = logging.getLogger("session_tokens.web")
 
 SameSite = Literal["lax", "strict", "none"]
 NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -36,6 +39,7 @@ class Cookie:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self._has_warned = False
         self._pair = name.encode("ascii") + b"="
         self._header = re.compile(rb"(?:^|;)[ \t]*" + re.escape(self._pair) + rb"([^;]*)")
 
@@ -52,9 +56,20 @@ class Cookie:
         for match in self._header.finditer(header):
             value = match[1].strip(b" \t")
             if found and value != found:
+                self._warn()
                 return b""
             found = value
         return found
+
+    def _warn(self) -> None:
+        """Tell once, not with each request of whoever sends two."""
+        if not self._has_warned:
+            self._has_warned = True
+            log.warning(
+                "a request came with two different cookies named %s, and neither is taken, for one of them is somebody "
+                "else's; applications that lie below one another, or on subdomains, need cookie names of their own",
+                self.name,
+            )
 
     def value_of(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         """Return the value in the headers of a request, whose names are in lower case, as ``value_in`` does.
