@@ -188,6 +188,29 @@ async def test_a_new_session_takes_the_place_of_the_one_before(tokens: AsyncSess
     assert await tokens.get_session(after["id"]) is None
 
 
+async def test_what_is_said_and_asked_of_a_new_session_is_so(tokens: AsyncSessionTokens) -> None:
+    async def begin(request: web.Request) -> web.Response:
+        session: Any = await aiohttp_session.new_session(request)
+        session.max_age = 600
+        (await current_session(request)).flash("hello")
+        if request.query:
+            await login(request, "ann", remember=request.query["remember"] == "1")
+        return web.Response()
+
+    async def told(request: web.Request) -> web.Response:
+        session = await current_session(request)
+        return web.json_response([session.record and session.record.max_age, session.flashes()])
+
+    app = web.Application()
+    aiohttp_session.setup(app, SessionTokensStorage(tokens))
+    app.router.add_post("/begin", begin)
+    app.router.add_get("/told", told)
+    async with TestClient(TestServer(app)) as client:
+        for query, max_age in (("", 600), ("?remember=0", 600), ("?remember=1", 30 * 86_400)):
+            await client.post("/begin" + query)
+            assert await (await client.get("/told")).json() == [max_age, [["message", "hello"]]]
+
+
 async def test_an_invalidated_session_ends(tokens: AsyncSessionTokens, make: Make) -> None:
     client = await make(tokens)
     await client.post("/log_in")

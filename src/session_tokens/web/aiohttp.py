@@ -236,9 +236,12 @@ class SessionTokensStorage(AbstractStorage):
     async def _in_its_place(self, request: web.Request, new: AiohttpWebSession) -> AiohttpWebSession:
         """Return the session of the browser with what a new one holds, and nothing of what it held itself."""
         kept = (await self.load_session(request)).web
-        fields, log_in = dict(new), new.log_in_to_be
+        fields, messages, log_in = dict(new), new.flashes(), new.log_in_to_be
         kept.logout()
         kept.update(fields)
+        kept.options = new.options
+        for category, message in messages:
+            kept.flash(message, category)
         if log_in is not None:
             kept.login(log_in.owner, remember=log_in.remember, **log_in.options)
         return kept
