@@ -176,6 +176,17 @@ def test_the_test_client_of_litestar_sees_and_sets_the_session(client: TestClien
     assert {"cart": ["fig", "pen"]} == client.get_session_data()
 
 
+@pytest.mark.parametrize(("before", "after"), [(1, True), (0, False), (1, 1.0), ([1], [True])])
+def test_what_is_set_is_another_value_of_another_type_too(
+    client: TestClient[Litestar], before: object, after: object
+) -> None:
+    for value in (before, after):
+        client.set_session_data({"value": value})
+
+    found = client.get("/show").json()["fields"]["value"]
+    assert repr(found) == repr(after)
+
+
 def test_session_auth_takes_the_configuration(config: SessionTokensConfig, tokens: SessionTokens) -> None:
     async def user_of(session: dict[str, Any], _: ASGIConnection[Any, Any, Any, Any]) -> str | None:
         return session.get("name")

@@ -25,6 +25,7 @@ from ..crypto.minting import Pepper
 from ..errors import InvalidInput, ReauthenticationRequired
 from ..settings import UNSET, Duration, Settings
 from .asgi import SESSION, AsyncWebSession, Connection, KeptSessions, Message, Send
+from .fields import text_of
 from .keeping import Keeping
 from .moving_in import Peer
 from .rotating import GRACE_S
@@ -195,7 +196,9 @@ def take(session: AsyncWebSession, given: object, scope: Any) -> None:
     fields = BaseSessionBackend.deserialize_data(BaseSessionBackend.serialize_data(given, scope))  # type: ignore[arg-type]
     for gone in [name for name in session if name not in fields]:
         del session[gone]
-    session.update({name: value for name, value in fields.items() if session.get(name, fields) != value})
+    for name, value in fields.items():
+        if name not in session or text_of(session[name]) != text_of(value):  # 1 and True are equal, and not the same
+            session[name] = value
 
 
 def current_session(connection: Connected) -> AsyncWebSession:
