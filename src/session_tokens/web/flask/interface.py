@@ -14,6 +14,7 @@ from ..._sync.api import SessionTokens
 from ...clock import Clock
 from ...crypto.minting import Pepper
 from ...errors import StoreError
+from ...records import Session
 from ...rules.reserved import applications
 from ...settings import Duration, Settings
 from ..cookies import cookie_named
@@ -25,6 +26,13 @@ from ..session import WebSession, drive
 from .by_flask import SessionsByFlask, answer_unavailable, is_of_outage, unavailable, vary_by_cookie
 from .session import FlaskSession, decode, encode
 from .settings import store_url
+
+KNOWN = "session_tokens.known"
+"""Where an environment holds the secret, and the id, of the session that was read by it.
+
+Sockets beside Flask, as those of Flask-SocketIO, have the session opened for each event in the environment of their
+handshake, whose cookie the browser may have replaced since.
+"""
 
 
 class SessionTokensInterface(SessionsByFlask, SessionInterface):
@@ -131,10 +139,16 @@ class SessionTokensInterface(SessionsByFlask, SessionInterface):
                 raise Forbidden(FORGED)
             try:
                 tokens = self.tokens_of(app)
+                known = request.environ.get(KNOWN)
+                if known is not None and known[0] == presented:
+                    return WebSession(_going_on(tokens, known[1]), None, encode=encode, decode=decode, client=client)
                 # As ``loading``, at once: a generator would be a good part of what reading a session costs.
                 record = applications(tokens.verify_session(presented)) if presented else None
+                if record is not None:
+                    request.environ[KNOWN] = presented, record.id
                 web = WebSession(record, presented or None, encode=encode, decode=decode, client=client)
-                sets_cookie = not opens_socket(upgrade)
+                # A route there is none for is another library's, as the polling of Flask-SocketIO.
+                sets_cookie = not opens_socket(upgrade) and request.routing_exception is None
                 if self._rotating is not None and sets_cookie:
                     drive(tokens, self._rotating.take(web))
                 if web.record is not None or not others:
@@ -183,3 +197,9 @@ class SessionTokensInterface(SessionsByFlask, SessionInterface):
         request = request_ctx.request if request_ctx else None
         tokens = self.tokens_of(app)
         drive(tokens, self._settling(app, session, response, request, tokens.settings))
+
+
+def _going_on(tokens: SessionTokens, id: str) -> Session | None:
+    """Return the session that a socket was let in with, if it goes on."""
+    found = tokens.get_session(id)
+    return None if found is None or found.detached_at is not None else found
