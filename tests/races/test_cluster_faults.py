@@ -1,4 +1,4 @@
-"""Eight processes on a store in 64 partitions while its nodes die, freeze, part and change places."""
+"""Several processes on a store in 64 partitions while its nodes die, freeze, part and change places."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.helpers.waiting import eventually, wait_until
 
 pytestmark = pytest.mark.server
 
-PROCESSES = 8
+PROCESSES = 8 if PROVING else 4
 TIMEOUT_S = 1
 REPLICATED = "&durability=replicated&replicas=1"
 FAULTS_S = 150
