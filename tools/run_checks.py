@@ -13,9 +13,11 @@ import os
 import platform
 import random
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +31,9 @@ BIN = Path(sys.executable).parent
 QUICK = ["-m", "not server and not process", "-p", "no:schemathesis", "--ignore=tests/service/test_openapi.py"]
 CORES = os.cpu_count() or 1
 WORKERS = 2 * CORES
+MEMORY = Path("/dev/shm")
+ROOM_B = 6 * 1024**3
+"""What must be free there; four workers with their servers fill a quarter of it."""
 TESTS_TIME_LIMIT_S = {"test": 30 * 60, "prove": 6 * 60 * 60}
 
 
@@ -71,17 +76,32 @@ def run_still(name: str, command: Sequence[str]) -> Outcome:
     return Outcome(name, passed, duration_s)
 
 
-def run_tests(seed: int, time_limit_s: int, extra: Sequence[str], workers: int = WORKERS) -> Outcome:
-    """Run pytest on all cores, its output passed on as it comes.
+def folder_in_memory() -> Path | None:
+    """Make a folder of memory for what tests write, where there is room and programs may run from it."""
+    if not MEMORY.is_dir():
+        return None
+    there = os.statvfs(MEMORY)
+    if there.f_bavail * there.f_frsize < ROOM_B or there.f_flag & os.ST_NOEXEC:
+        return None
+    folder = Path(tempfile.mkdtemp(prefix="st-", dir=MEMORY))  # a short name: sockets lie in it
+    folder.chmod(0o1777)  # as /tmp: servers run as users of their own
+    return folder
+
+
+def run_tests(seed: int, time_limit_s: int, extra: Sequence[str], folder: Path | None = None) -> Outcome:
+    """Run pytest on all cores, its output passed on as it comes; what tests write goes into the folder, if given.
 
     There are two workers a core, because many tests wait: for a deadline on a server, for a process to start. Each
     begins with a stretch of its own, so that a file's servers start in one worker and not in all.
     """
-    side_by_side = ["-n", str(workers), "--dist", "worksteal"]
+    side_by_side = ["-n", str(WORKERS), "--dist", "worksteal"]
+    environment = os.environ if folder is None else {**os.environ, "TMPDIR": str(folder)}
     command = [sys.executable, "-m", "pytest", *side_by_side, "--durations=10", f"--hypothesis-seed={seed}", *extra]
     began = time.monotonic()
     closing_line = ""
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as tests:
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    ) as tests:
         with ThreadPoolExecutor(1) as watch:
             ended = watch.submit(end_after, tests, time_limit_s)
             assert tests.stdout is not None
@@ -92,6 +112,10 @@ def run_tests(seed: int, time_limit_s: int, extra: Sequence[str], workers: int =
             tests.wait()
         if ended.result():
             print(f"tests: ended after {time_limit_s} s, the limit for the whole suite", file=sys.stderr)
+    if folder is not None and tests.returncode == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+    elif folder is not None:
+        print(f"tests: what the failed ones wrote is in {folder}, in memory: remove it when you have seen it")
     # pytest says 5 when it found no test at all: that is a failure here too.
     return Outcome("tests", tests.returncode == 0, time.monotonic() - began, closing_line)
 
@@ -154,7 +178,7 @@ def main() -> int:
     if arguments.quick:
         os.environ["TESTS_EFFORT"] = "quick"
         extra = [*QUICK, *arguments.tests]
-        outcomes.append(run_tests(seed, TESTS_TIME_LIMIT_S["test"], extra, workers=CORES))  # none of these waits
+        outcomes.append(run_tests(seed, TESTS_TIME_LIMIT_S["test"], extra, folder_in_memory()))
     else:
         with ThreadPoolExecutor(2) as pool:
             outcomes = list(pool.map(lambda check: run_still(*check), still_checks()))
@@ -166,7 +190,8 @@ def main() -> int:
             outcomes.append(run_compiled(sys.executable))
         # A dump of the stacks of a test that works for minutes has ended its process: the dump reads what still moves.
         patience = [f"--override-ini=faulthandler_timeout={time_limit_s}"] if arguments.prove else []
-        outcomes.append(run_tests(seed, time_limit_s, [*patience, *arguments.tests]))
+        folder = None if arguments.prove else folder_in_memory()
+        outcomes.append(run_tests(seed, time_limit_s, [*patience, *arguments.tests], folder))
     if arguments.prove:
         write_report(ROOT / "var" / time.strftime("prove-%Y-%m-%dT%H%M%S.json"), seed, outcomes)
     failed = [outcome.name for outcome in outcomes if not outcome.passed]
