@@ -1,5 +1,7 @@
 """What each command does, prints and exits with."""
 
+import json
+import os
 import signal
 import stat
 import subprocess
@@ -223,6 +225,23 @@ def test_nothing_optional_is_imported_before_it_is_needed(process: Cli) -> None:
     )
 
     assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.process
+def test_an_answer_that_cannot_be_written_is_no_trouble_of_the_store(tmp_path: Path) -> None:
+    """A full disk behind ``>`` is not that of the store, and what was done is done."""
+    store = f"sqlite:///{tmp_path / 'store.db'}"
+    run = [sys.executable, "-m", "session_tokens", "open", "alice", "--store", store]
+    with open("/dev/full", "w") as full:
+        lost = subprocess.run(run, stdout=full, stderr=subprocess.PIPE, text=True)
+        buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+        as_json = subprocess.run([*run, "--json"], stdout=full, stderr=subprocess.PIPE, text=True, env=buffered)
+
+    assert (lost.returncode, as_json.returncode) == (3, 3)
+    assert "standard output: No space left on device" in lost.stderr and "Traceback" not in lost.stderr
+    assert json.loads(as_json.stderr.splitlines()[-1])["error"] == "output_lost"
+    with SessionTokens.open(store, sweep=False) as st:
+        assert 2 == len(st.list_sessions())
 
 
 @pytest.mark.process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -18,6 +19,9 @@ from .exits import UsageError
 from .going_together import KEYS, insist_on_action
 from .inputs import command_first, refuse_secrets, refuse_unknown_environment
 from .operators_arguments import ROLES
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What is said of a disk that takes no more."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,13 +41,22 @@ def exit_code_of(run: Callable[[], int], *, as_json: bool) -> int:
     except (TypeError, UnicodeError) as error:
         return _failed(exits.BAD_INPUT, "invalid_input", str(error), as_json)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: say no more, also at exit
+        _say_no_more()  # nobody reads on
         return exits.OK
     except OSError as error:
+        if error.errno in NO_ROOM and error.filename is None:  # stores and files say which they are
+            _say_no_more()
+            said = f"the answer cannot be written to standard output: {error.strerror}; what was asked for may be done"
+            return _failed(exits.UNAVAILABLE, "output_lost", said, as_json)
         return _failed(exits.UNAVAILABLE, "store_unavailable", error.strerror or str(error), as_json)
     except KeyboardInterrupt:
         return exits.INTERRUPTED
     return code
+
+
+def _say_no_more() -> None:
+    """Let standard output swallow what it still holds, which is tried once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _mend_closed_streams() -> None:

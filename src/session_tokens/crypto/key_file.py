@@ -46,6 +46,7 @@ _HEAD = (
     "# Keep this file apart from copies of the database: with it they are usable, without it they are not.\n"
 )
 _HEX = frozenset("0123456789abcdefABCDEF")
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,9 @@ def replace_key_file(path: Path, keys: Keys) -> None:
             raise
         _sync_folder(path.parent)
     except OSError as error:
-        raise StoreUnavailable(f"the key file {path} cannot be written: {error.strerror}") from error
+        raise StoreUnavailable(
+            f"the key file {path} cannot be written, and is as it was: {error.strerror}; {_remedy(error)}"
+        ) from error
 
 
 def make_key_file(path: Path) -> bool:
@@ -190,7 +193,7 @@ def make_key_file(path: Path) -> bool:
         _sync_folder(path.parent)
     except OSError as error:
         raise StoreUnavailable(
-            f"the key file {path} cannot be made: {error.strerror}; make the folder writable, or give pepper="
+            f"the key file {path} cannot be made: {error.strerror}; {_remedy(error)}, or give pepper="
         ) from error
     log.info("made the key file %s with the pepper %s; keep it apart from copies of the database", path, key_id)
     return True
@@ -230,10 +233,19 @@ def _write_private(path: Path, content: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.fchmod(descriptor, 0o600)  # a umask may have taken even the owner's rights
-        os.write(descriptor, content)
+        left = content
+        while left:  # where the room ends, a part is written, and only the next attempt is an error
+            left = left[os.write(descriptor, left) :]
         os.fsync(descriptor)
+    except BaseException:
+        os.unlink(path)
+        raise
     finally:
         os.close(descriptor)
+
+
+def _remedy(error: OSError) -> str:
+    return "make room" if error.errno in _NO_ROOM else "make the folder writable"
 
 
 def _sync_folder(folder: Path) -> None:
