@@ -36,6 +36,7 @@ class Who(AsyncJsonWebsocketConsumer):
 
     async def receive_json(self, content: Any, **_: Any) -> None:
         if isinstance(content, dict):
+            assert "cart" in await self.scope["session"].aload()  # as whoever wants to see what others changed
             self.scope["session"].update(content)
             await self.scope["session"].asave()
         await self.send_json(content)
@@ -51,6 +52,7 @@ class WhoByThread(JsonWebsocketConsumer):
 
     def receive_json(self, content: Any, **_: Any) -> None:
         if isinstance(content, dict):
+            assert "cart" in self.scope["session"].load()
             self.scope["session"].update(content)
             self.scope["session"].save()
         self.send_json(content)

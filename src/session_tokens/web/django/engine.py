@@ -182,11 +182,17 @@ class SessionStore(SessionBase):
         key = self._session_key
         if key is not None and key == self._minted:
             return {field: read_compact(text) for field, text in self._kept.items()}
-        record = None if key is None else (yield ask("verify_session", key))
-        if record is None and key is not None and not is_session_secret(key):
-            record = yield from self._move_in(key)
+        record: Session | None
+        if self._goes_by_id and self._record is not None:
+            record = yield ask("get_session", self._record.id)
+            self._look_at_key(record)
+            record = None if record is None or record.detached_at is not None else record
         else:
-            record = yield from self._rotated(record, key)
+            record = None if key is None else (yield ask("verify_session", key))
+            if record is None and key is not None and not is_session_secret(key):
+                record = yield from self._move_in(key)
+            else:
+                record = yield from self._rotated(record, key)
         if record is None:
             self._forget()
             self._session_key = None
