@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_who_is_being_forgotten_when_the_process_is_killed(commits: int, tmp_pat
         assert isinstance(st.store, SqliteStore) and [] == list(st.store.check())
         assert read_now(st.store, verifying(st.store.keyring, [], lambda number: None)).findings == []
         assert 1 == len(st.list_sessions()) and MANY == len(st.list_tokens(unassigned=True, limit=500))
-    with sqlite3.connect(tmp_path / "a.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
         connection.execute("VACUUM")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert not [file for file in tmp_path.glob("a.db*") if b"maja-secret" in file.read_bytes()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -55,7 +56,7 @@ def kept(st: SessionTokens, url: str) -> str:
     """Return all that a store holds, as its own server has it where there is one."""
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
-        with sqlite3.connect(parts.path.removeprefix("/")) as connection:
+        with closing(sqlite3.connect(parts.path.removeprefix("/"))) as connection:
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         path = Path(parts.path.removeprefix("/"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -223,23 +224,24 @@ SQL_OF = {
 
 def test_conditions_of_sql_select_what_places_say() -> None:
     """Each index by its condition, and held tokens of both sorts by that of all."""
-    chance, connection = Chance(48), sqlite3.connect(":memory:")
-    for statement in schema_statements(DIALECT, ""):
-        connection.execute(statement)
-    conditions = {statement.name: statement.where for statement in index_statements(KINDS.values(), DIALECT, "")}
-    for number, (old, new) in enumerate(chance.changes(CHANGES)):
-        record = new or old
-        kind = KINDS["token" if isinstance(record, Token) else "session"]
-        write(connection, kind, record, is_there=new is not None)
-        if number % 500:
-            continue
-        stands = {(place[0], place[1], id) for place, id in standing(chance.records)}
-        for index, (name, statement_name, whose) in SQL_OF.items():
-            query = f"SELECT {whose}, id FROM {KINDS[name].table} WHERE {conditions[statement_name]}"
-            assert {each[1:] for each in stands if each[0] == index} == set(connection.execute(query)), index
-        query = f"SELECT session_id, id FROM tokens WHERE {conditions['tokens_of_session']}"
-        held = {each[1:] for each in stands if each[0] in (places.BOUND_OF, places.TRANSFERABLES_OF)}
-        assert held == set(connection.execute(query))
+    chance = Chance(48)
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for statement in schema_statements(DIALECT, ""):
+            connection.execute(statement)
+        conditions = {statement.name: statement.where for statement in index_statements(KINDS.values(), DIALECT, "")}
+        for number, (old, new) in enumerate(chance.changes(CHANGES)):
+            record = new or old
+            kind = KINDS["token" if isinstance(record, Token) else "session"]
+            write(connection, kind, record, is_there=new is not None)
+            if number % 500:
+                continue
+            stands = {(place[0], place[1], id) for place, id in standing(chance.records)}
+            for index, (name, statement_name, whose) in SQL_OF.items():
+                query = f"SELECT {whose}, id FROM {KINDS[name].table} WHERE {conditions[statement_name]}"
+                assert {each[1:] for each in stands if each[0] == index} == set(connection.execute(query)), index
+            query = f"SELECT session_id, id FROM tokens WHERE {conditions['tokens_of_session']}"
+            held = {each[1:] for each in stands if each[0] in (places.BOUND_OF, places.TRANSFERABLES_OF)}
+            assert held == set(connection.execute(query))
 
 
 def write(connection: sqlite3.Connection, kind: Kind, record: Any, *, is_there: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from decimal import Decimal
 
 import pytest
@@ -116,10 +117,11 @@ def test_a_mac_holds_when_a_column_is_added() -> None:
 
 
 def test_every_condition_of_an_index_is_sql() -> None:
-    connection = sqlite3.connect(":memory:")
-    for statement in schema_statements(DIALECT, "a_", "a_"):
-        connection.execute(statement)
-    rows = connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL").fetchone()
+    count = "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for statement in schema_statements(DIALECT, "a_", "a_"):
+            connection.execute(statement)
+        rows = connection.execute(count).fetchone()
 
     assert (sum(len(kind.indexes) for kind in KINDS.values()),) == rows
 
