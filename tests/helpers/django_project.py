@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import django
 from django.conf import settings
 from django.core.management import call_command
 from django.test.utils import setup_test_environment
 
+
+class Forgotten(sqlite3.Connection):
+    """A connection of Django's, of which each thread has one to a database in memory, that Django never closes."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 if not settings.configured:
     settings.configure(
         SECRET_KEY="for tests only",
         ALLOWED_HOSTS=["testserver"],
-        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "file:django?mode=memory&cache=shared"}},
+        DATABASES={
+            "default": {
+                "ENGINE": "django.db.backends.sqlite3",
+                "NAME": "file:django?mode=memory&cache=shared",
+                "OPTIONS": {"factory": Forgotten},
+            }
+        },
         DEFAULT_AUTO_FIELD="django.db.models.AutoField",
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
         USE_TZ=True,

@@ -40,16 +40,19 @@ async def addresses(tokens: AsyncSessionTokens) -> list[str | None]:
 
 async def asked(app: Any) -> int:
     """Log in over plain ASGI; return the status."""
-    sent: list[Any] = []
+    sent, is_answered = list[Any](), asyncio.Event()
     body = [{"type": "http.request", "body": b"", "more_body": False}]
 
     async def receive() -> dict[str, Any]:
-        if not body:
-            await asyncio.Event().wait()  # the browser stays
-        return body.pop()
+        if body:
+            return body.pop()
+        await is_answered.wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            is_answered.set()
 
     headers = [(b"host", b"shop.example"), *((b"x-forwarded-for", line.encode()) for line in LINES)]
     scope = {
