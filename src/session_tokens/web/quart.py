@@ -237,7 +237,7 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
             response.vary.add("Cookie")
         if self._is_of_no_concern(app, session, response):
             return
-        asked = request._get_current_object() if has_request_context() else None  # type: ignore[attr-defined]
+        asked = _meant_by(request) if has_request_context() else None
         try:
             tokens = await self.tokens_of(app)
         except StoreError:
@@ -257,13 +257,18 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
             log.warning("what a WebSocket changed in its session could not be written: %s", error)
 
 
+def _meant_by(proxy: Any) -> Any:
+    """Return what a name of Quart's stands for in this request."""
+    return proxy._get_current_object()
+
+
 def current_session() -> QuartSession:
     """Return the session of this request, as ``quart.session`` and with its types: ``id``, ``owner``, ``record``.
 
     Raises:
         InvalidInput: the application has another session interface.
     """
-    session = quart_session._get_current_object()  # type: ignore[attr-defined]  # what the proxy stands for
+    session = _meant_by(quart_session)
     if not isinstance(session, QuartSession):
         raise InvalidInput(REMEDY)
     return session
