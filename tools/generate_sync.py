@@ -77,6 +77,8 @@ SHELL_REPLACEMENTS = (
     (r"\bCoalescer\b", "Direct"),
     (r"\bLanes\b", "DirectLanes"),
     (r", share_from=SHARE_FROM", ""),
+    (r", home=(self\._)?home\b", ""),
+    (r"\n +(self\._home|home) = (Home\(\)|self\._home)(?=\n)", ""),
     (r"contract\.coalescing\b", "contract.direct"),
     (r"\bCoalescingStore\b", "DirectStore"),
     (r"\bOptimisticStore\b", "BlockingOptimisticStore"),

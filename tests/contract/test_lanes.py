@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from session_tokens.contract.coalesce import Home
 from session_tokens.contract.lanes import DirectLanes, Lanes
 from session_tokens.errors import StoreUnavailable
 
@@ -20,7 +21,7 @@ async def test_closing_goes_on_while_another_server_is_asked_for_the_first_time(
         return questions
 
     before = asyncio.all_tasks()
-    lanes: Lanes[str, int, int] = Lanes(carry)
+    lanes: Lanes[str, int, int] = Lanes(carry, home=Home())
     asked = asyncio.ensure_future(lanes.ask("one", 1))
     await under_way.wait()
     closing = asyncio.ensure_future(lanes.close())

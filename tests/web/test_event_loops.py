@@ -6,33 +6,16 @@ import asyncio
 import gc
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from session_tokens.web.shared_store import SharedStore
-from tests.helpers.servers.valkey import ValkeyServer
+from tests.helpers.event_loops import PATIENCE_S, Loop
 
 PEPPER = bytes(range(32))
-
-
-class Loop:
-    """An event loop on a thread."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-
-    def do(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
 
 @pytest.fixture
@@ -77,8 +60,8 @@ def test_loops_that_begin_at_once_have_one_store(loops: list[Loop], store: Share
         await tokens.log_in("ann")
         return tokens
 
-    begun = [asyncio.run_coroutine_threadsafe(opened(), loop._loop) for loop in loops]
-    opened_by = [each.result(60) for each in begun]
+    begun = [loop.begin(opened()) for loop in loops]
+    opened_by = [each.result(PATIENCE_S) for each in begun]
     for loop, tokens in zip(loops, opened_by, strict=True):
         assert loop.do(_is_at_hand(store, tokens))
         assert len(loop.do(tokens.list_sessions("ann")).items) == 2
@@ -86,7 +69,8 @@ def test_loops_that_begin_at_once_have_one_store(loops: list[Loop], store: Share
         loop.do(store.close())
 
 
-def test_a_loop_that_ends_closes_its_own_alone(loops: list[Loop], valkey_server: ValkeyServer, valkey_url: str) -> None:
+@pytest.mark.server
+def test_a_loop_that_ends_closes_its_own_alone(loops: list[Loop], valkey_url: str) -> None:
     store = SharedStore(valkey_url, pepper=PEPPER)
     tokens = [loop.do(store.tokens()) for loop in loops]
     loops[0].do(store.close())

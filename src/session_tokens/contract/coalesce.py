@@ -36,6 +36,24 @@ WAITING_MAX = 10_000
 """Calls of one kind that may wait to be sent."""
 
 
+class Home:
+    """The one event loop of a store, with which all its queues and connections are: that on which it is first asked."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def insist(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Accept it if it is that one.
+
+        Raises:
+            RuntimeError: it is another.
+        """
+        if self._loop is None:
+            self._loop = loop
+        elif loop is not self._loop:
+            raise RuntimeError("an async store belongs to the event loop it was first used on; open one for each loop")
+
+
 class Coalescer(Generic[Q, A]):
     """Carries the questions of one turn of the loop together.
 
@@ -48,6 +66,7 @@ class Coalescer(Generic[Q, A]):
             process works on the other; 0 for never, where the server's part is small.
         alone: answers one question that travels by itself, where that is less work; raises what is for its caller.
         in_flight_max: how many workers there are.
+        home: the event loop of all the queues of a store; a queue by itself has one of its own.
     """
 
     def __init__(
@@ -59,6 +78,7 @@ class Coalescer(Generic[Q, A]):
         share_from: int = 0,
         alone: Callable[[Q], Awaitable[A]] | None = None,
         in_flight_max: int = IN_FLIGHT_MAX,
+        home: Home | None = None,
     ) -> None:
         self._carry = carry
         self._alone = alone
@@ -72,6 +92,7 @@ class Coalescer(Generic[Q, A]):
         self._idle: list[asyncio.Future[None]] = []
         self._called = False
         self._closed = False
+        self._home = Home() if home is None else home
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -88,7 +109,8 @@ class Coalescer(Generic[Q, A]):
         """
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            self._bind(loop)
+            self._home.insist(loop)
+            self._loop = loop
         if len(self._waiting) >= self._waiting_max:
             return self._ask_later(question, loop)
         if self._closed:
@@ -103,11 +125,6 @@ class Coalescer(Generic[Q, A]):
         while len(self._waiting) >= self._waiting_max:
             await self._room(loop)
         return await self.ask(question)
-
-    def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._loop is not None:
-            raise RuntimeError("an async store belongs to the event loop it was first used on; open one for each loop")
-        self._loop = loop
 
     def _call(self, loop: asyncio.AbstractEventLoop) -> None:
         """Call a worker, who comes at the end of the turn; while all are on their way, the next one back comes."""

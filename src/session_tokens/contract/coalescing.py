@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Sequence
 
 from .batch import Batch, snapshot_of
-from .coalesce import SHARE_FROM, Coalescer
+from .coalesce import SHARE_FROM, Coalescer, Home
 from .optimistic import Commit, OptimisticStore
 from .queries import Query, Snapshot
 
@@ -18,8 +18,11 @@ class CoalescingStore(OptimisticStore):
     """An optimistic store whose concurrent calls travel together."""
 
     def __init__(self) -> None:
-        self._reads: Coalescer[Sequence[Query], Snapshot] = Coalescer(self._carry_reads, share_from=SHARE_FROM)
-        self._commits: Coalescer[Commit, bool] = Coalescer(self._carry_commits, share_from=SHARE_FROM)
+        self._home = Home()
+        self._reads: Coalescer[Sequence[Query], Snapshot] = Coalescer(
+            self._carry_reads, share_from=SHARE_FROM, home=self._home
+        )
+        self._commits: Coalescer[Commit, bool] = Coalescer(self._carry_commits, share_from=SHARE_FROM, home=self._home)
 
     @abstractmethod
     async def read_batch(self, queries: Sequence[Query]) -> Batch:

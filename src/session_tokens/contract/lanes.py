@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from ..errors import StoreUnavailable
 from .batch import Direct
-from .coalesce import Coalescer
+from .coalesce import Coalescer, Home
 
 K = TypeVar("K", bound=Hashable)
 Q = TypeVar("Q")
@@ -22,10 +22,12 @@ class Lanes(Generic[K, Q, A]):
 
     Args:
         carry: answers many questions to the server that is named; as for ``Coalescer``.
+        home: the event loop of the store.
     """
 
-    def __init__(self, carry: Callable[[K, Sequence[Q]], Awaitable[Sequence[A | Exception]]]) -> None:
+    def __init__(self, carry: Callable[[K, Sequence[Q]], Awaitable[Sequence[A | Exception]]], *, home: Home) -> None:
         self._carry = carry
+        self._home = home
         self._lanes: dict[K, Coalescer[Q, A]] = {}
         self._closed = False
 
@@ -35,7 +37,7 @@ class Lanes(Generic[K, Q, A]):
         if lane is None:
             if self._closed:
                 raise StoreUnavailable("the store is closed; open it again")
-            lane = self._lanes[server] = Coalescer(partial(self._carry, server), in_flight_max=1)
+            lane = self._lanes[server] = Coalescer(partial(self._carry, server), in_flight_max=1, home=self._home)
         return lane.ask(question)
 
     async def close(self) -> None:

@@ -33,7 +33,7 @@ class PostgresStore(AsyncServerStore):
         pool = AsyncPool(address)
         self._core = PostgresBackend(address, keyring, pool.links)
         super().__init__(self._core, pool)
-        self._looks: Coalescer[Look, Looked] = Coalescer(self._carry_looks, share_from=SHARE_FROM)
+        self._looks: Coalescer[Look, Looked] = Coalescer(self._carry_looks, share_from=SHARE_FROM, home=self._home)
 
     async def look(self, queries: Sequence[Query]) -> Snapshot:
         """Return the results of queries as of one instant: what look-up keys lead to, with less work than a read."""

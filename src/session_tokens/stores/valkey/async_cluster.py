@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ...contract.changes import Changes
-from ...contract.coalesce import Coalescer
+from ...contract.coalesce import Coalescer, Home
 from ...contract.drive import drive
 from ...contract.event_log import LogRead
 from ...contract.lanes import Lanes
@@ -103,11 +103,12 @@ class ClusterStore(OptimisticStore):
         self._paths = codec.paths
         self._moving = Moving(codec.at)
         self._behind = AsyncBehind()
-        self._reads: Coalescer[Sequence[Query], PlacedSnapshot] = Coalescer(self._carry_reads)
-        self._lanes: Lanes[Host | None, PlacedChain, Seen | None] = Lanes(self._carry_on_lane)
-        self._chains: Coalescer[Sequence[PlacedChain], Snapshot | None] = Coalescer(self._carry_chains)
-        self._commits: Coalescer[PlacedCommit, bool] = Coalescer(self._carry_commits)
-        self._joint_commits: Coalescer[PlacedCommit, bool] = Coalescer(self._carry_joint_commits)
+        home = Home()
+        self._reads: Coalescer[Sequence[Query], PlacedSnapshot] = Coalescer(self._carry_reads, home=home)
+        self._lanes: Lanes[Host | None, PlacedChain, Seen | None] = Lanes(self._carry_on_lane, home=home)
+        self._chains: Coalescer[Sequence[PlacedChain], Snapshot | None] = Coalescer(self._carry_chains, home=home)
+        self._commits: Coalescer[PlacedCommit, bool] = Coalescer(self._carry_commits, home=home)
+        self._joint_commits: Coalescer[PlacedCommit, bool] = Coalescer(self._carry_joint_commits, home=home)
 
     def begin_near_cache(self, bound_s: float) -> None:
         """Keep what verifications find, and follow what changes of it over a connection to each node.

@@ -78,9 +78,14 @@ class ValkeyStore(CoalescingStore):
         self._paths = codec.paths
         self._retrying = self._core.retrying
         self._closed = False
-        self._chains: Coalescer[KeyChain, Seen | None] = Coalescer(self._carry_chains, alone=self._carry_chain)
-        self._unseen: Coalescer[Query, Seen | None] = Coalescer(self._carry_unseen, share_from=SHARE_FROM)
-        self._chains_together: Coalescer[Sequence[KeyChain], Snapshot | None] = Coalescer(self._carry_together)
+        home = self._home
+        self._chains: Coalescer[KeyChain, Seen | None] = Coalescer(
+            self._carry_chains, alone=self._carry_chain, home=home
+        )
+        self._unseen: Coalescer[Query, Seen | None] = Coalescer(self._carry_unseen, share_from=SHARE_FROM, home=home)
+        self._chains_together: Coalescer[Sequence[KeyChain], Snapshot | None] = Coalescer(
+            self._carry_together, home=home
+        )
 
     def begin_near_cache(self, bound_s: float) -> None:
         """Keep what verifications find, and follow what changes of it over a connection of its own.
