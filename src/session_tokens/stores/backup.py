@@ -16,7 +16,15 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from ..clock import SteadyClock
-from ..crypto.key_file import Keys, given_keys, key_file_of, keyring_of, read_key_file, replace_key_file
+from ..crypto.key_file import (
+    KEY_FILE_SUFFIX,
+    Keys,
+    given_keys,
+    key_file_of,
+    keyring_of,
+    read_key_file,
+    replace_key_file,
+)
 from ..crypto.safe_places import insist_on_safe_folder
 from ..errors import Conflict, CorruptRecord, InvalidInput, StoreUnavailable
 from .common.backing_up import BackingUp, Within
@@ -231,9 +239,11 @@ def put_in_place(draft: Path, path: Path, keys: Path | None) -> int:
 
 
 def remove_draft(draft: Path) -> None:
-    """Remove a database that was not given its name, and what SQLite made beside it."""
-    for rest in ("", "-wal", "-shm", "-journal", "-reserve"):
-        draft.with_name(draft.name + rest).unlink(missing_ok=True)
+    """Remove a file that was not given its name, with its keys and what SQLite made beside it."""
+    for rest in ("", "-wal", "-shm", "-journal", "-reserve", KEY_FILE_SUFFIX):
+        left = draft.with_name(draft.name + rest)
+        if left.exists():  # of a file system that is read-only nothing can be removed, not even what is not there
+            left.unlink(missing_ok=True)
 
 
 def give_name(draft: Path, path: Path) -> None:

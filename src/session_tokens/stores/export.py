@@ -97,7 +97,7 @@ def export_to_file(url: str, file: str, progress: Progress, moving: Moving) -> E
         give_name(draft, path)
         return made
     finally:
-        draft.unlink(missing_ok=True)
+        remove_draft(draft)
 
 
 def export_store(url: str, write: Write, progress: Progress, moving: Moving) -> Exported:
@@ -186,7 +186,6 @@ def import_store(file: str, url: str, progress: Progress, move: MoveSetting, *, 
             return made
         finally:
             remove_draft(draft)
-            keys.unlink(missing_ok=True)
 
 
 def _keyring_of_file(database: Path) -> PepperKeyring:

@@ -165,3 +165,30 @@ def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
     reserve.Reserve(tmp_path / "tokens.db").keep()
 
     assert (tmp_path / "precious").read_text() == "precious"
+
+
+@pytest.mark.process
+def test_what_is_written_onto_a_read_only_file_system_names_its_folder(tmp_path: Path) -> None:
+    on_small_disk(
+        """
+import subprocess
+from session_tokens.cli.main import main
+
+HERE = DISK.parent / "store.db"
+STORE = f"sqlite:///{HERE}"
+SessionTokens.open(STORE, sweep=False).close()
+BACKUP = str(DISK.parent / "backup.db")
+assert main(["store", "backup", BACKUP, "--store", STORE]) == 0
+subprocess.run(["mount", "-o", "remount,ro", str(DISK)], check=True)
+CALLS = (
+    ("backup", str(DISK / "b.db"), "--store", STORE),
+    ("export", str(DISK / "e.jsonl"), "--store", STORE),
+    ("restore", BACKUP, "--store", URL),
+)
+for call in CALLS:
+    said = subprocess.run([sys.executable, "-m", "session_tokens", "store", *call], capture_output=True, text=True)
+    assert said.returncode == 3, said
+    assert f"nothing can be written to {DISK}: Read-only file system" in said.stderr, said
+""",
+        tmp_path,
+    )
