@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from session_tokens import AsyncSessionTokens, StoreUnavailable
@@ -18,6 +21,25 @@ def wait_until(holds: Callable[[], Any]) -> None:
     while not holds():
         assert time.monotonic() < until, "it did not come to that"
         time.sleep(0.01)
+
+
+def stop_still(*pids: int) -> None:
+    """Stop processes, and return when no thread of theirs runs: on a busy machine some answer for a while yet."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: not any(map(_runs, pids)))
+
+
+def _runs(pid: int) -> bool:
+    """Whether any thread of a process is neither stopped nor over."""
+    for status in Path(f"/proc/{pid}/task").glob("*/stat"):
+        try:
+            state = status.read_text().rpartition(")")[2].split()[0]
+        except OSError:  # it ended meanwhile
+            continue
+        if state not in "TZX":
+            return True
+    return False
 
 
 def eventually(command: Callable[[], Any]) -> Any:

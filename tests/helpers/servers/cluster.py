@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from signal import SIGCONT, SIGSTOP
 from typing import Any
 
 import valkey
@@ -80,12 +79,12 @@ class Node(ValkeyServer):
 
     def freeze(self) -> None:
         """Stop it as a machine does that pages, or whose hypervisor has other things to do."""
-        self.signal(SIGSTOP)
+        self.pause()
         self.is_frozen = True
 
     def wake(self) -> None:
         """Let it go on."""
-        self.signal(SIGCONT)
+        self.resume()
         self.is_frozen = False
 
     def deafen(self) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 import pymysql
 
 from tests.helpers.servers.ports import free_port
+from tests.helpers.waiting import stop_still
 
 START_TIMEOUT_S = 60
 MISSING = "MariaDB is missing: apt-get install mariadb-server"
@@ -153,7 +154,7 @@ class MariaDBServer:
     def pause(self) -> None:
         """Let it hang: it keeps its connections and answers nothing."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        stop_still(self._process.pid)
 
     def resume(self) -> None:
         """Let a hanging server go on."""

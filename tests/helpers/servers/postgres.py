@@ -28,6 +28,7 @@ from typing import Any
 import psycopg
 
 from tests.helpers.servers.ports import free_port
+from tests.helpers.waiting import stop_still
 
 START_TIMEOUT_S = 60
 
@@ -173,8 +174,7 @@ class PostgresServer:
 
     def pause(self) -> None:
         """Let it hang: it keeps its connections and answers nothing."""
-        for pid in self.pids():
-            os.kill(pid, signal.SIGSTOP)
+        stop_still(*self.pids())
 
     def resume(self) -> None:
         """Let a hanging server go on."""

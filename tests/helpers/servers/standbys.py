@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 
 from tests.helpers.servers.postgres import PostgresServer, execute, running_server, text_of
-from tests.helpers.waiting import wait_until
+from tests.helpers.waiting import stop_still, wait_until
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def cut_off(standby: PostgresServer) -> None:
 def receiving_nothing(standby: PostgresServer) -> Iterator[None]:
     """Let a standby stay connected and take nothing in, as one that hangs."""
     (receiver,) = [pid for pid in standby.pids() if "walreceiver" in text_of(Path(f"/proc/{pid}/cmdline"))]
-    os.kill(receiver, signal.SIGSTOP)
+    stop_still(receiver)
     try:
         yield
     finally:

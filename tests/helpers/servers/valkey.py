@@ -24,6 +24,7 @@ import valkey
 import valkey.asyncio
 
 from tests.helpers.servers.ports import free_port
+from tests.helpers.waiting import stop_still
 
 START_TIMEOUT_S = 30
 PROGRAMS = ("valkey-server", "redis-server")
@@ -125,11 +126,6 @@ class ValkeyServer:
         except OSError:
             return False
 
-    def signal(self, number: int) -> None:
-        """Send its process a signal, such as ``SIGSTOP``."""
-        assert self._process is not None
-        self._process.send_signal(number)
-
     def kill(self) -> None:
         """End it as a crash would, and wait until it is gone."""
         if self._process is not None:
@@ -142,7 +138,7 @@ class ValkeyServer:
     def pause(self) -> None:
         """Let it hang: it keeps its connections and answers nothing."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        stop_still(self._process.pid)
 
     def resume(self) -> None:
         """Let a hanging server go on."""

@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from signal import SIGCONT, SIGSTOP
 from typing import Any
 
 import pytest
@@ -275,14 +274,14 @@ def test_a_server_that_says_nothing_is_waited_for_once(private_valkey: Start) ->
         issued = tokens.open_session("ann")
         wait_until(lambda: answers_near(tokens, issued.secret))
         other = tokens.open_session("bob")
-        server.signal(SIGSTOP)
+        server.pause()
         since_s = time.monotonic()
         try:
             with pytest.raises(StoreUnavailable):
                 tokens.verify_session(other.secret)
             assert time.monotonic() - since_s < 2 * TIMEOUT_S
         finally:
-            server.signal(SIGCONT)
+            server.resume()
 
 
 def test_who_asks_while_the_thread_has_been_woken_more_often_than_it_has_looked_is_answered(

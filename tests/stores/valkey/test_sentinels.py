@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from signal import SIGCONT, SIGSTOP
 from typing import Any
 
 import pytest
@@ -64,13 +63,13 @@ def test_a_woken_primary_that_was_replaced_is_not_believed(private_valkey: Start
         issued = idle.open_session("alice")
         assert idle.verify_session(issued.secret) == idle.verify_session(issued.secret) == issued.session
         old = group.primary()
-        old.signal(SIGSTOP)
+        old.pause()
         try:
             wait_until(lambda: group.primary() is not old)
             with SessionTokens(eventually(lambda: open_valkey_blocking(group.url, pepper=PEPPER))) as other:
                 eventually(lambda: other.destroy_session(issued.id))
         finally:
-            old.signal(SIGCONT)
+            old.resume()
 
         assert eventually(lambda: idle.verify_session(issued.secret)) is None
 
