@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from session_tokens import SessionTokens
-from tests.helpers.at_once import CHILD_S
+from tests.helpers.at_once import forked_silently
 
 PEPPER = bytes(range(32))
 TIMES = 400
@@ -53,20 +50,6 @@ if child == 0:
 _, status = os.waitpid(child, 0)
 sys.exit(os.waitstatus_to_exitcode(status))
 """
-
-
-def forked_silently(act: Callable[[], object]) -> int:
-    """Do ``act`` in a child that is forked beside Python; return its id."""
-    child: int = ctypes.PyDLL(None).fork()
-    if child == 0:
-        code = 1
-        signal.alarm(CHILD_S)
-        try:
-            act()
-            code = 0
-        finally:
-            os._exit(code)
-    return child
 
 
 @pytest.mark.parametrize("server", ["postgres_url", "mariadb_url", "valkey_url"])

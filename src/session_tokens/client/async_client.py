@@ -13,6 +13,7 @@ from typing import Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar
 import httpx2
 
 from .._async.commands import AsyncCommands
+from ..contract.forks import Owned
 from ..contract.near_cache import bound_of
 from ..crypto.secret_form import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, is_session_secret
 from ..errors import InvalidInput
@@ -91,9 +92,20 @@ class AsyncRemoteTokens:
             options = {"transport": transport}
         if not address.is_secure:
             options["trust_env"] = False  # a proxy of the environment, on another machine, would read along
-        self._http = httpx2.AsyncClient(
-            base_url=address.url, headers=address.headers, timeout=address.timeout_s, **options
-        )
+        options |= {"base_url": address.url, "headers": address.headers, "timeout": address.timeout_s}
+        self._options, self._owned = options, Owned()
+        self._http = httpx2.AsyncClient(**options)
+        self._left: list[httpx2.AsyncClient] = []  # to the process that this one was forked from: not ours to close
+
+    def _of_this_process(self) -> httpx2.AsyncClient:
+        """Return the client with the connections of this process, which a forked one makes anew."""
+        self._owned.look(self._begin_anew)
+        return self._http
+
+    def _begin_anew(self) -> None:
+        if not self._http.is_closed:
+            self._left.append(self._http)
+            self._http = httpx2.AsyncClient(**self._options)
 
     async def close(self) -> None:
         """Close the connections; calling it again does nothing."""
@@ -132,7 +144,7 @@ class AsyncRemoteTokens:
         if isinstance(step, Pause):
             await asyncio.sleep(step.seconds)
             return None
-        return await tried(self._http, step, self._timeout_s)
+        return await tried(self._of_this_process(), step, self._timeout_s)
 
     async def verify_session(self, secret: str, *, touch: bool = True) -> Session | None:
         """Return the living session of a secret, ``None`` for everything else; see ``SessionTokens``."""
@@ -189,7 +201,7 @@ class AsyncRemoteTokens:
         if name is not None:
             raise InvalidInput("a service remembers no followers; keep Event.id and begin after= it")
         asked = request_of(CALLS["events"], {"after": after, "owner": owner}, None)
-        return AsyncRemoteEvents(self._http, self._retry_for_s, asked.path)
+        return AsyncRemoteEvents(self._of_this_process(), self._retry_for_s, asked.path)
 
     open_session = remote(AsyncCommands.open_session)
     log_in = remote(AsyncCommands.log_in)

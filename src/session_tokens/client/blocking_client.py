@@ -14,6 +14,7 @@ from typing import Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar
 import httpx2
 
 from .._sync.commands import SyncCommands
+from ..contract.forks import Owned
 from ..contract.near_cache import bound_of
 from ..crypto.secret_form import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, is_session_secret
 from ..errors import InvalidInput
@@ -92,7 +93,20 @@ class RemoteTokens:
             options = {"transport": transport}
         if not address.is_secure:
             options["trust_env"] = False  # a proxy of the environment, on another machine, would read along
-        self._http = httpx2.Client(base_url=address.url, headers=address.headers, timeout=address.timeout_s, **options)
+        options |= {"base_url": address.url, "headers": address.headers, "timeout": address.timeout_s}
+        self._options, self._owned = options, Owned()
+        self._http = httpx2.Client(**options)
+        self._left: list[httpx2.Client] = []  # to the process that this one was forked from: not ours to close
+
+    def _of_this_process(self) -> httpx2.Client:
+        """Return the client with the connections of this process, which a forked one makes anew."""
+        self._owned.look(self._begin_anew)
+        return self._http
+
+    def _begin_anew(self) -> None:
+        if not self._http.is_closed:
+            self._left.append(self._http)
+            self._http = httpx2.Client(**self._options)
 
     def close(self) -> None:
         """Close the connections; calling it again does nothing."""
@@ -131,7 +145,7 @@ class RemoteTokens:
         if isinstance(step, Pause):
             time.sleep(step.seconds)
             return None
-        return tried_now(self._http, step, self._timeout_s)
+        return tried_now(self._of_this_process(), step, self._timeout_s)
 
     def verify_session(self, secret: str, *, touch: bool = True) -> Session | None:
         """Return the living session of a secret, ``None`` for everything else; see ``SessionTokens``."""
@@ -188,7 +202,7 @@ class RemoteTokens:
         if name is not None:
             raise InvalidInput("a service remembers no followers; keep Event.id and begin after= it")
         asked = request_of(CALLS["events"], {"after": after, "owner": owner}, None)
-        return RemoteEvents(self._http, self._retry_for_s, asked.path)
+        return RemoteEvents(self._of_this_process(), self._retry_for_s, asked.path)
 
     open_session = remote(SyncCommands.open_session)
     log_in = remote(SyncCommands.log_in)
