@@ -238,3 +238,22 @@ def test_real_clients_reach_owners_that_are_parts_of_paths(owner: str, running: 
     assert ends == [{"ended": 1}] * 2
     assert swallowed.status_code in (405, 422)
     assert json.loads(curl.stdout) == {"ended": 1}
+
+
+async def test_the_session_to_keep_may_be_named_by_its_secret_in_the_body(world: World) -> None:
+    kept = await world.open_session("ann")
+    await world.open_session("ann")
+    path, by_secret = "/v1/owners/ann/sessions", {"except_session": "by-secret"}
+    missing = await world.ask("DELETE", path, params=by_secret)
+    unasked = await world.ask("DELETE", path, json={"secret": kept["secret"]})
+    ended = await world.ask("DELETE", path, params=by_secret, json={"secret": kept["secret"]})
+
+    assert (missing.status_code, unasked.status_code, ended.json()) == (422, 422, {"ended": 1})
+    assert (await world.introspect(kept["secret"]))["active"] is True
+
+
+async def test_an_owner_may_be_called_as_what_stands_in_place_of_an_id(world: World) -> None:
+    await world.open_session("by-secret")
+    ended = await world.ask("DELETE", "/v1/owners/by-secret/sessions")
+
+    assert ended.json() == {"ended": 1}

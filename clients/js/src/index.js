@@ -205,7 +205,9 @@ for (const [name, [method, path, answer, first]] of Object.entries(COMMANDS)) {
       if (name.startsWith("get")) return null;
       throw invalid("that is no id of a session (ses_…), token (tok_…) or service key (key_…)");
     }
-    const [address, secret] = isKeyed ? addressed(path, subject) : [path, undefined];
+    const isKept = typeof options.except_session === "string" && SECRET.test(options.except_session);
+    const [address, secret] = isKeyed ? addressed(path, subject) : [path, isKept ? options.except_session : undefined];
+    if (isKept) body.except_session = "by-secret";
     try {
       return await this._sent(method, address, secret === undefined ? body : { ...body, secret }, answer, idempotencyKey);
     } catch (error) {

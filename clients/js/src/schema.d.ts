@@ -162,7 +162,7 @@ export interface EndSession {
 export interface EndSessions {
   /** logout, revoked, theft, or another reason why sessions end. */
   reason?: string;
-  /** The id of one to keep. */
+  /** The id of one to keep; or by-secret: then the body has its secret. */
   except_session?: string;
 }
 
@@ -170,7 +170,7 @@ export interface EndSessions {
 export interface EndSessionsNamed {
   /** logout, revoked, theft, or another reason why sessions end. */
   reason?: string;
-  /** The id of one to keep. */
+  /** The id of one to keep; or by-secret: then the body has its secret. */
   except_session?: string;
   /** The owner: any, also one that a path cannot hold, such as .. */
   owner: string;

@@ -88,6 +88,13 @@ test("a log-in takes the place of a visitor's session", async () => {
   assert.equal(await st.destroySessions("cat", { reason: "revoked" }), 1);
 });
 
+test("the session to keep is named by its secret as well", async () => {
+  const kept = await st.openSession("lea");
+  await st.openSession("lea");
+  assert.equal(await st.destroySessions("lea", { except_session: kept.secret }), 1);
+  assert.equal((await st.verifySession(kept.secret)).id, kept.session.id);
+});
+
 test("an operator looks, renames and sets", async () => {
   const { session, secret } = await st.openSession("kim");
   assert.equal((await st.explain(session.id)).state, "active");

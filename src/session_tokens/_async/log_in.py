@@ -66,7 +66,7 @@ class AsyncLogInCommands(AsyncSessionCommands):
         Raises:
             OwnerDisabled, LimitReached: as ``open_session``; the former session goes on.
             AlreadyExists: another session has the secret: a secret that came from outside is never adopted.
-            InvalidInput: an owner, secret, duration or text that can never be right, or too much data.
+            InvalidInput: what can never be right, too much data, or a field that is both in ``data`` and ``removed``.
         """
         await self._know_settings()
         policy = self._policy

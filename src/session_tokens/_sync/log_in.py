@@ -67,7 +67,7 @@ class SyncLogInCommands(SyncSessionCommands):
         Raises:
             OwnerDisabled, LimitReached: as ``open_session``; the former session goes on.
             AlreadyExists: another session has the secret: a secret that came from outside is never adopted.
-            InvalidInput: an owner, secret, duration or text that can never be right, or too much data.
+            InvalidInput: what can never be right, too much data, or a field that is both in ``data`` and ``removed``.
         """
         self._know_settings()
         policy = self._policy

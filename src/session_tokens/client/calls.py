@@ -251,6 +251,7 @@ def request_of(call: Call, arguments: Mapping[str, Any], idempotency_key: str | 
         raise InvalidInput("client_id is the service key that asks, here; leave it out")
     body: dict[str, Any] = {}
     path = _path_of(call, given, body)
+    _name_what_is_kept(given, body)
     if call.method == "DELETE" and (version := given.pop("version", None)) is not None:
         headers["If-Match"] = f'"{inputs.version_of("version", version)}"'
     in_query = given if call.method in ("GET", "DELETE") else {name: given.pop(name) for name in call.query}
@@ -327,6 +328,15 @@ def _path_of(call: Call, given: dict[str, Any], body: dict[str, Any]) -> str:
             raise InvalidInput("that is no id of a session (ses_…), token (tok_…) or service key (key_…)")
         return call.path.replace("{id}", id)
     return call.path
+
+
+def _name_what_is_kept(given: dict[str, Any], body: dict[str, Any]) -> None:
+    """Put the secret of a session that is to be kept into the body, as ``_path_of`` does."""
+    kept = given.get("except_session")
+    if isinstance(kept, str) and not is_id(SESSION_ID, kept):
+        if not is_session_secret(kept):
+            raise UnknownSession("that is neither the id nor the secret of a session")
+        body["secret"], given["except_session"] = kept, BY_SECRET
 
 
 def _is_token_secret(text: str) -> bool:

@@ -232,16 +232,13 @@ class Service:
         conditional = b"if-match" in fields
         if conditional and not operation.conditional:
             raise bad_request("If-Match is not taken here; leave it out")
-        subject = decoded(next(iter(exchange.scope["path_params"].values()), ""))
-        if holds_secret(subject):
-            raise bad_request(IN_ADDRESS if "owner" in exchange.scope["path_params"] else IN_PLACE_OF_ID)
-        body, secret = await _body(exchange, operation.body, names_subject=subject == BY_SECRET)
+        subject, body, query = await _asked_for(exchange, operation)
         call = Call(
             self.tokens,
             key,
-            subject if secret is None else secret,
+            subject,
             body,
-            _query(exchange, operation.query),
+            query,
             None if operation.method == "GET" else _idempotency_key(exchange, key.id),
             _version(fields[b"if-match"]) if conditional else None,
             self.options.tables,
@@ -373,6 +370,25 @@ def _problem_for(error: Exception, exchange: Exchange) -> Problem:
         extra={"event": "internal_error", "request_id": exchange.request_id, "route": exchange.route},
     )
     return Problem(500, "internal_error", "this is our fault; the log has more under the request id")
+
+
+async def _asked_for(exchange: Exchange, operation: Operation) -> tuple[str, Any, Any]:
+    """Return what the address names, the body and the query, with a secret of the body in the place that names it.
+
+    Raises:
+        Problem: as ``_body`` and ``_query``; 400 for a secret in the address.
+    """
+    named = exchange.scope["path_params"]
+    subject = decoded(next(iter(named.values()), ""))
+    if holds_secret(subject):
+        raise bad_request(IN_ADDRESS if "owner" in named else IN_PLACE_OF_ID)
+    query = _query(exchange, operation.query)
+    in_path = subject == BY_SECRET and "id" in named
+    in_query = getattr(query, "except_session", None) == BY_SECRET
+    body, secret = await _body(exchange, operation.body, names_subject=in_path or in_query)
+    if in_query:
+        query = msgspec.structs.replace(query, except_session=secret)
+    return secret if in_path and secret is not None else subject, body, query
 
 
 async def _body(

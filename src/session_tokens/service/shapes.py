@@ -206,7 +206,10 @@ class EndSessions(Body):
     """Which sessions of an owner to end, and why."""
 
     reason: Why = "logout"
-    except_session: Annotated[str, Meta(description="The id of one to keep.")] | UnsetType = UNSET
+    except_session: (
+        Annotated[str, Meta(description="The id of one to keep; or by-secret: then the body has its secret.")]
+        | UnsetType
+    ) = UNSET
 
 
 NamedOwner = Annotated[Owner, Meta(description="The owner: any, also one that a path cannot hold, such as ..")]

@@ -12,8 +12,10 @@ from ...errors import (
     InvalidInput,
     LimitReached,
     NotDetachable,
+    NotOwner,
     OwnerDisabled,
     SessionEnded,
+    UnknownSession,
 )
 from ...settings import FROM_DB, Settings
 from ..harness import NO_CAP, StoreBench, check, refused
@@ -175,6 +177,18 @@ class SessionChecks(StoreBench):
         assert await self.tokens.destroy_sessions("ann", except_session=opened[4].id) == 11
         assert [session.id for session in (await self.tokens.list_sessions("ann")).items] == [opened[4].id]
         assert await self.tokens.verify_session(other.secret) is not None
+
+    @check
+    async def test_the_one_to_keep_is_named_by_its_secret_as_well(self) -> None:
+        kept, other = await self.tokens.open_session("ann"), await self.tokens.open_session("ann")
+        bobs = await self.tokens.open_session("bob")
+        with refused(NotOwner):
+            await self.tokens.destroy_sessions("ann", except_session=bobs.secret)
+        with refused(UnknownSession):
+            await self.tokens.destroy_sessions("ann", except_session="sts_" + "0" * 51)
+        assert await self.tokens.destroy_sessions("ann", except_session=kept.secret) == 1
+        assert await self.tokens.verify_session(kept.secret) is not None
+        assert await self.tokens.verify_session(other.secret) is None
 
     @check
     async def test_a_disabled_owner_has_no_session_and_gets_none(self) -> None:
