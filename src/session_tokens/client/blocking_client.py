@@ -177,10 +177,14 @@ class RemoteTokens:
 
     def get_session(self, id: str) -> Session | None:
         """Return the living session of an id, ``None`` for everything else; see ``SessionTokens``."""
+        if not isinstance(id, str):
+            raise TypeError(f"an id is a str, not {type(id).__name__}")
         return _get_session(self, id) if is_id(SESSION_ID, id) else None
 
     def get_token(self, id: str) -> Token | None:
         """Return the living token of an id, ``None`` for everything else; see ``SessionTokens``."""
+        if not isinstance(id, str):
+            raise TypeError(f"an id is a str, not {type(id).__name__}")
         return _get_token(self, id) if is_id(TOKEN_ID, id) else None
 
     def follow_events(

@@ -255,7 +255,7 @@ def request_of(call: Call, arguments: Mapping[str, Any], idempotency_key: str | 
     if call.method == "DELETE" and (version := given.pop("version", None)) is not None:
         headers["If-Match"] = f'"{inputs.version_of("version", version)}"'
     in_query = given if call.method in ("GET", "DELETE") else {name: given.pop(name) for name in call.query}
-    query = {NAMES.get(name, name): _in_query(name, value) for name, value in in_query.items() if value is not None}
+    query = {NAMES.get(name, name): _in_query(name, value) for name, value in in_query.items() if _says(name, value)}
     for name, value in query.items():
         if holds_secret(value):  # the service would refuse it, but it would have been sent, and written down, by then
             raise InvalidInput(f"{name} looks like a secret, and goes into an address, which others log; give an id")
@@ -367,7 +367,14 @@ _TEXTS = frozenset({"owner", "session", "except_session", "tag", "after", "reaso
 """Arguments in a query that are no number and no flag, though both could be written as one."""
 
 
+def _says(name: str, value: object) -> bool:
+    """Whether an argument says something: ``None`` does where the library does not take it, and is refused then."""
+    return value is not None or name in ("reason", "limit")
+
+
 def _in_query(name: str, value: Any) -> str:
+    if name == "limit" and (isinstance(value, bool) or not isinstance(value, int)):
+        raise TypeError(f"{name} is an int, not {type(value).__name__}")
     if name in _TEXTS and not isinstance(value, str):
         raise TypeError(f"{name} is a str, not {type(value).__name__}")
     if isinstance(value, bool):
