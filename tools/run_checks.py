@@ -33,7 +33,7 @@ CORES = os.cpu_count() or 1
 WORKERS = 2 * CORES
 MEMORY = Path("/dev/shm")
 ROOM_B = 6 * 1024**3
-"""What must be free there; four workers with their servers fill a quarter of it."""
+"""What must be free there; four workers with their servers fill a fifth of it."""
 TESTS_TIME_LIMIT_S = {"test": 30 * 60, "prove": 6 * 60 * 60}
 
 
