@@ -25,6 +25,8 @@ KINDS = [
     pytest.param("njs", marks=[pytest.mark.needs_nginx, pytest.mark.needs_njs]),
 ]
 TARGETS = ("/page", "/page?scope=other&recent=1", "/admin/x", "/api/x", "/api/../page", "//api/../page")
+UNREADABLE = ("/admin/%zz", "/admin/x%", "/%61dmin/%4", "/api/../page/%zz", "/api/%2e%2e/page%")
+"""A location is told by the path as it is meant, and these mean nothing, though an application may take them."""
 BROWSER = {"Accept": "text/html"}
 
 
@@ -85,6 +87,19 @@ def test_a_location_demands_what_its_line_says(
     }, asked  # fmt: skip
     assert {status for place, status in asked.items() if place[0] == "/api/x"} == {200, 403}
     assert f"x-session-owner=alice x-session-id={read['token']['id']}" in told
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_path_that_cannot_be_decoded_escapes_no_demand(
+    service: RunningService, application: int, tmp_path: Path, kind: str
+) -> None:
+    """HAProxy's ``url_dec`` gives nothing for such a path, so that no condition about it would hold."""
+    with service.http() as admin, guarded(kind, service.port, application, tmp_path) as url:
+        opened = admin.post("/v1/sessions", json={"owner": "alice"}).json()
+        read = admin.post("/v1/tokens", json={"session": opened["session"]["id"], "scope": "read"}).json()
+        asked = [raw(url, target, shown) for shown in (opened["secret"], read["secret"]) for target in UNREADABLE]
+
+    assert asked == [400] * len(asked)
 
 
 @pytest.mark.share(2)
