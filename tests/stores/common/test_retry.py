@@ -200,10 +200,21 @@ def test_an_attempt_that_failed_and_was_made_again_is_no_outage(caplog: pytest.L
     retrying = Retrying(policy, CircuitBreaker(policy, Seconds()))
     for _ in range(3):
         assert retrying.ask_now(failing(1, StoreUnavailable, []), idempotent=True) == "answer"
-    with pytest.raises(StoreUnavailable):
-        retrying.ask_now(failing(99, Declined, []), idempotent=True)
 
     assert outage_log(caplog) == []
+
+
+def test_what_a_server_refuses_is_told_once_a_minute_and_is_no_outage(caplog: pytest.LogCaptureFixture) -> None:
+    """Its reads go on, so that the breaker says nothing: whoever runs it would never learn why commands fail."""
+    clock, policy = Seconds(), RetryPolicy()
+    retrying = Retrying(policy, CircuitBreaker(policy, clock))
+    for _ in range(4):
+        with pytest.raises(StoreUnavailable):
+            retrying.ask_now(failing(99, Declined, []), idempotent=True)
+        assert retrying.ask_now(failing(0, StoreUnavailable, []), idempotent=True) == "answer"
+        clock.now_s += 25
+
+    assert outage_log(caplog) == ["the store does not do everything: gone"] * 2
 
 
 def test_a_store_that_comes_and_goes_is_told_once_a_minute_until_the_breaker_opens(

@@ -62,6 +62,20 @@ def test_ends_and_sweeps_pass_and_what_grows_is_refused(private_valkey: Callable
         assert tokens.open_session("dan")
 
 
+def test_the_log_says_once_why_commands_are_refused(
+    private_valkey: Callable[..., ValkeyServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = private_valkey()
+    with SessionTokens.open(server.url, pepper=PEPPER, settings=NO_CAP, sweep=False) as tokens, out_of_memory(server):
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable, match="out of memory"):
+                tokens.open_session("dan")
+
+    said = [record.getMessage() for record in caplog.records if record.name == "session_tokens.stores"]
+    assert len(said) == 1
+    assert said[0].startswith("the store does not do everything: the server is out of memory; give it more (maxmemory)")
+
+
 def test_an_audited_log_out_passes_too(private_valkey: Callable[..., ValkeyServer]) -> None:
     server = private_valkey()
     with SessionTokens.open(server.url, pepper=PEPPER, sweep=False, audit=Audit()) as tokens:

@@ -121,6 +121,7 @@ class CircuitBreaker:
         self.away_since_s: float | None = None
         self._closed_again_at_s = 0.0
         self._told_again_at_s = 0.0
+        self._refusal_told_again_at_s = 0.0
 
     def begin_anew(self) -> None:
         """Go on in the child of a fork, where whoever held the lock is not there to let go of it."""
@@ -173,6 +174,21 @@ class CircuitBreaker:
     def given_up(self, error: StoreUnavailable) -> None:
         """A call failed for good, and its caller is told: the store is away, also where few ask and none opens this."""
         self._goes(error)
+
+    def refused(self, error: StoreUnavailable) -> None:
+        """The server answered that it does not do this one thing; the log is told why once a minute.
+
+        Whoever asked learns only that it was not done, and everything else goes on: nothing but this line says what
+        has to be mended, such as a full disk.
+        """
+        self.succeeded()
+        with self._lock:
+            now_s = self._monotonic_s()
+            tells = now_s >= self._refusal_told_again_at_s
+            if tells:
+                self._refusal_told_again_at_s = now_s + TOLD_EVERY_S
+        if tells:
+            log.warning("%s does not do everything: %s", self._name, error)
 
     def _goes(self, error: StoreUnavailable) -> None:
         """Have one line of the log say that the store is away; one that comes and goes is told once a minute."""
@@ -272,15 +288,18 @@ class Retrying:
                 return pause_s
         sent_on = isinstance(error, Elsewhere) and not retry  # a server that sends us on is not a dead one
         if isinstance(error, Declined):
-            self.breaker.succeeded()
             if not sent_on:
+                self.breaker.refused(error)
                 raise error
+            self.breaker.succeeded()
         elif not sent_on:
             self.breaker.failed(error)
         pause_s = pause_before_s(retry)
         again = idempotent or isinstance(error, NotExecuted)
         if not again or retry >= RETRIES_MAX or time.monotonic() + pause_s >= until_s or self.breaker.is_open:
-            if not isinstance(error, Declined):
+            if isinstance(error, Declined):
+                self.breaker.refused(error)
+            else:
                 self.breaker.given_up(error)
             error.told = self.breaker.is_open
             raise error
