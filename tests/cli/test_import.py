@@ -16,7 +16,7 @@ from session_tokens import SessionTokens
 from session_tokens.audit.log import Audit
 from session_tokens.cli import exits
 from session_tokens.cli.main import main
-from tests.helpers.servers.valkey import ValkeyServer
+from tests.helpers.servers.valkey import ValkeyServer, client_of
 
 
 @pytest.fixture
@@ -138,3 +138,40 @@ def test_it_is_finished_once(store: str, capsys: pytest.CaptureFixture[str]) -> 
 def test_what_means_nothing_is_bad_input(store: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["import", *words, "--store", store]) == exits.BAD_INPUT
     assert "session-tokens:" in capsys.readouterr().err
+
+
+@pytest.fixture
+def prefix(valkey_server: ValkeyServer) -> str:
+    """Three sessions of Flask-Session under a prefix of their own, of which one is a visitor's."""
+    name = f"i{uuid.uuid4().hex[:8]}:"
+    with client_of(valkey_server.url) as server:
+        for number, fields in enumerate(({"cart": 1}, {"_user_id": "ann"}, {"_user_id": "bob"})):
+            server.set(f"{name}{number:043}", msgspec.msgpack.encode(fields), ex=600)
+    return name
+
+
+def test_after_the_end_nothing_is_said_to_be_moved(
+    store: str, valkey_server: ValkeyServer, prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told(capsys, "--finish", "--store", store)
+    words = ["--from", "flask-session", "--server", valkey_server.url, "--prefix", prefix, "--store", store]
+
+    assert main(["import", *words]) == exits.CONFLICT
+    said = capsys.readouterr()
+    assert (said.out, "is finished on this store" in said.err) == ("", True)
+
+
+def test_a_field_that_names_nobody_moves_nobody(
+    store: str, valkey_server: ValkeyServer, prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Everybody would be a visitor for good, for a cookie is moved once: the right field comes too late then."""
+    words = ["--from", "flask-session", "--server", valkey_server.url, "--prefix", prefix, "--store", store]
+
+    assert main(["import", *words, "--owner", "user_id"]) == exits.BAD_INPUT
+    said = capsys.readouterr()
+    assert (said.out, "--owner" in said.err) == ("", True)
+    with SessionTokens.open(store) as st:
+        assert not st.list_sessions().items
+    assert {"moved": 3, "empty_or_unreadable": 0, "refused": 0} == told(capsys, *words)
+    with SessionTokens.open(store) as st:
+        assert {"ann", "bob"} == {session.owner for session in st.list_sessions()}

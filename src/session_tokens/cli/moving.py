@@ -45,7 +45,7 @@ def _imported(options: Namespace) -> dict[str, Any]:
 
     peer = _peer_of(options)
     with opened(options, make=True) as tokens, progress("read", quiet=options.json) as show:
-        return dict(moving_in_stored(peer, partial(drive, tokens), show))
+        return dict(moving_in_stored(peer, partial(drive, tokens), show, wants_owners=True))
 
 
 def _peer_of(options: Namespace) -> Any:

@@ -20,9 +20,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from uuid import UUID
 
 from ..._async.api import AsyncSessionTokens
+from ...contract.queries import Get
 from ...crypto.secret_form import is_session_secret
-from ...errors import InvalidInput, Refused
+from ...errors import Conflict, InvalidInput, Refused
 from ...records import Issued, Session
+from ...rules.moving_in import FINISHED
 from ..session import Command
 from .plain import Unreadable, as_json
 
@@ -152,6 +154,14 @@ class Reading(Command):
         return asyncio.to_thread(peer.read, value) if isinstance(tokens, AsyncSessionTokens) else peer.read(value)
 
 
+class _WhetherFinished(Command):
+    """A step that reads whether nobody is moved in any more, on a thread: its name is unused."""
+
+    def do(self, tokens: Any) -> Any:
+        """Read."""
+        return tokens.store.read_now([Get("setting", FINISHED)])
+
+
 def moving_in(
     peers: Sequence[Peer],
     presented: Callable[[str], str | None],
@@ -230,12 +240,19 @@ def _moved(
     return issued
 
 
+def _insist_on_going_on() -> Generator[Command, Any, None]:
+    _, (finished,) = yield _WhetherFinished("read", ())
+    if finished.value is not None:
+        raise Conflict("moving in is finished on this store: no cookie from before leads anywhere, and none is moved")
+
+
 def moving_in_stored(
     peer: Any,
     do: Callable[[Generator[Command, Any, Issued | None]], Issued | None],
     show: Callable[[int], object] = lambda number: None,
     *,
     encode: Callable[[Any], Any] = as_json,
+    wants_owners: bool = False,
 ) -> dict[str, int]:
     """Move in all that a peer has stored, before any cookie is presented; return how many were moved, or were not.
 
@@ -246,22 +263,46 @@ def moving_in_stored(
         do: takes the steps on a store.
         show: is told how many were read.
         encode: makes JSON of a field.
+        wants_owners: whether to move nobody where all are visitors: the field that says who is logged in was named by
+            hand then, and what moved as a visitor's stays one.
 
     Raises:
         StoreUnavailable: one of the stores cannot be asked; what was moved by then stays.
+        Conflict: moving in is finished.
+        InvalidInput: all are visitors, and owners are wanted; nothing was moved.
     """
+    do(_insist_on_going_on())
     counts = {"moved": 0, "empty_or_unreadable": 0, "refused": 0}
+
+    def move(former: Former) -> None:
+        try:
+            do(_moved(former, encode, lambda: (None, None), {"presented": False}))
+        except REFUSED as error:
+            log.warning("a session of another library could not be moved in: %s", error)
+            counts["refused"] += 1
+        else:
+            counts["moved"] += 1
+
+    visitors = list[str]()
     for number, id in enumerate(peer.ids(), 1):
         former = peer.stored(id)
         if former is None:
             counts["empty_or_unreadable"] += 1
+        elif wants_owners and former.owner is None:
+            visitors.append(id)
         else:
-            try:
-                do(_moved(former, encode, lambda: (None, None), {"presented": False}))
-            except REFUSED as error:
-                log.warning("a session of another library could not be moved in: %s", error)
-                counts["refused"] += 1
-            else:
-                counts["moved"] += 1
+            wants_owners = False
+            move(former)
         show(number)
+    if wants_owners and visitors:
+        raise InvalidInput(
+            f"none of the {len(visitors)} sessions there says who is logged in, and nothing was moved; name the field "
+            "that does with --owner"
+        )
+    for id in visitors:
+        former = peer.stored(id)
+        if former is None:
+            counts["empty_or_unreadable"] += 1
+        else:
+            move(former)
     return counts
