@@ -396,6 +396,8 @@ class Response(Connection):
     def send(self, message: Message) -> Awaitable[None]:
         """Send a message of the application."""
         if message["type"] == "http.response.start" and not self.has_begun:
+            if self.session.record is not None:
+                self._keeping.cookie.look_for_another(message.get("headers", ()), is_https=self.incoming.is_https)
             if not self.session.is_untouched or message["status"] == 500:
                 return self._begin(message)
             self.has_begun = True

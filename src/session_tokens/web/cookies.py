@@ -79,6 +79,10 @@ class Cookie:
         sent = [value for name, value in headers if name == b"cookie"]
         return self.value_in(b"; ".join(sent)) if sent else b""
 
+    def is_set_by(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Whether the headers of a response, whose names are in lower case, set this cookie."""
+        return any(name == b"set-cookie" and value.startswith(self._pair) for name, value in headers)
+
 
 def cookies_of(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Return every cookie in the headers of a request, whose names are in lower case, each value as it stands.
@@ -144,6 +148,7 @@ class SessionCookie:
             raise InvalidInput("a partitioned cookie is for pages within other sites: give same_site='none' too")
         secure_name = name or (HOST_PREFIX if is_for_host else SECURE_PREFIX) + "session"
         self._https_only = https_only
+        self._has_warned = False
         self._readers = {True: Cookie(secure_name), False: Cookie(name or "session")}
         flags = f"; httponly; samesite={same_site}"
         where = f"; path={path}" + ("" if domain is None else f"; domain={domain}")
@@ -169,6 +174,17 @@ class SessionCookie:
     def value_in(self, header: str, *, is_https: bool) -> str | None:
         """Return its value in a ``Cookie`` header, as ``value_of`` does."""
         return self.value_of([(b"cookie", header.encode("latin-1", "replace"))], is_https=is_https)
+
+    def look_for_another(self, headers: Iterable[tuple[bytes, bytes]], *, is_https: bool) -> None:
+        """Tell once where an application sets a cookie of this name itself, which logs out whoever is logged in."""
+        reader = self._readers[is_https or self._https_only]
+        if not self._has_warned and reader.is_set_by(headers):
+            self._has_warned = True
+            log.warning(
+                "the application sets a cookie named %s itself, by a session middleware of its own or of a library, "
+                "and logs out whose session ours keeps under that name: give ours another one, session_cookie=",
+                reader.name,
+            )
 
     def set(self, secret: str, *, is_https: bool, max_age_s: int | None = None) -> str:
         """Return the ``Set-Cookie`` header that hands a secret out.
