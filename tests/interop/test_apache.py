@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.interop, pytest.mark.server, pytest.mark.needs_apache]
 
 OWNER, ENCODED = "müller+söhne@mail.example", "m%c3%bcller+s%c3%b6hne@mail.example"
 MODULES = ["auth_openidc", "oauth2"]
+TAKEN_AWAY = ["X-Session-Owner", "close, x-session-owner", "keep-alive,X-SESSION-OWNER,x"]
+"""A proxy passes on no header that ``Connection`` names (RFC 9110): the client could have ours taken away."""
 IDLE_S = 8
 """An idle timeout that a request every moment keeps alive, also on a slow machine."""
 
@@ -105,6 +107,7 @@ def test_apache_lets_in_who_is_alive_and_nobody_after_a_revocation(desk: Desk, a
             apache.ask("/page", secret, in_cookie=True).text,
             apache.ask("/page", secret, forged).text,
             apache.ask("/page", token).text,
+            *(apache.ask("/page", secret, {"Connection": named}).text for named in TAKEN_AWAY),
         ]
         refused = [
             apache.ask("/page").status_code, apache.ask("/page", "nonsense").status_code,

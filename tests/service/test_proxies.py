@@ -142,6 +142,16 @@ def test_what_a_client_says_about_itself_is_replaced(proxy: str, session: dict[s
     assert answer.text == expected("GET", "/page", session)
 
 
+@pytest.mark.parametrize("name", ["X-Session-Owner", "x-session-id", "x_session_owner"])
+def test_nobody_has_the_proxy_take_away_who_they_are(proxy: str, session: dict[str, str], name: str) -> None:
+    """A proxy passes on no header that ``Connection`` names (RFC 9110): the client could have ours taken away."""
+    for connection in (name, f"close, {name}", f"keep-alive,{name},x"):
+        headers = {"Cookie": f"session={session['secret']}", "Connection": connection}
+        answer = httpx.get(f"{proxy}/page", headers=headers)
+
+        assert answer.status_code == 400 or answer.text == expected("GET", "/page", session)
+
+
 def test_an_ended_session_is_refused_with_the_next_request(
     proxy: str, session: dict[str, str], admin: httpx.Client
 ) -> None:
