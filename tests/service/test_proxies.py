@@ -152,6 +152,14 @@ def test_nobody_has_the_proxy_take_away_who_they_are(proxy: str, session: dict[s
         assert answer.status_code == 400 or answer.text == expected("GET", "/page", session)
 
 
+def test_a_request_that_can_never_be_right_is_no_outage(proxy: str, session: dict[str, str]) -> None:
+    """Two lines of ``Authorization``: a 503 would tell whoever watches that session-tokens is away."""
+    twice = [("Authorization", f"Bearer {session['secret']}"), ("Authorization", "Bearer of.another")]
+    answer = httpx.get(f"{proxy}/page", headers=twice)
+
+    assert (answer.status_code, answer.headers.get("retry-after")) == (400, None)
+
+
 def test_an_ended_session_is_refused_with_the_next_request(
     proxy: str, session: dict[str, str], admin: httpx.Client
 ) -> None:
