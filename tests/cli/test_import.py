@@ -105,6 +105,17 @@ def test_a_server_that_is_not_there_is_told_so(
     assert "cannot be read" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("where", ["redis://:wrong@127.0.0.1:{}/0", "redis://127.0.0.1:{}/99"])
+def test_an_address_that_the_server_refuses_is_told_as_that(
+    store: str, valkey_server: ValkeyServer, where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another try mends neither a wrong password nor a database that is not there."""
+    words = ["import", "--from", "flask-session", "--server", where.format(valkey_server.port), "--store", store]
+
+    assert main(words) == exits.UNAVAILABLE
+    assert "user, password and database of its address" in capsys.readouterr().err
+
+
 def test_it_is_finished_once(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert {"finished": True, "new": True} == told(capsys, "--finish", "--store", store)
     assert {"finished": True, "new": False} == told(capsys, "--finish", "--store", store)

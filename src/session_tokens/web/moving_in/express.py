@@ -181,6 +181,9 @@ class ExpressPostgres:
                 found: list[tuple[Any, ...]] = connection.execute(query, values).fetchall()
                 return found
         except self._driver.Error as error:
-            raise StoreUnavailable(f"{unavailable} ({type(error).__name__}); try again") from error
+            raise StoreUnavailable(
+                f"{unavailable} ({type(error).__name__}); try again, and where that stays so see to the user, password "
+                "and database of its address, and whether that user may read the table"
+            ) from error
         finally:
             self._turn.release()

@@ -75,7 +75,10 @@ class RedisReader:
 
 
 def _unavailable(error: Exception) -> StoreUnavailable:
-    return StoreUnavailable(f"the sessions of the library before cannot be read ({type(error).__name__}); try again")
+    return StoreUnavailable(
+        f"the sessions of the library before cannot be read ({type(error).__name__}); try again, and where that stays "
+        "so see to the user, password and database of its address"
+    )
 
 
 def _client_of(url: str) -> Any:
