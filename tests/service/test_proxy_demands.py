@@ -24,7 +24,10 @@ KINDS = [
     *[pytest.param(kind, marks=getattr(pytest.mark, f"needs_{kind}")) for kind in FILES],
     pytest.param("njs", marks=[pytest.mark.needs_nginx, pytest.mark.needs_njs]),
 ]
-TARGETS = ("/page", "/page?scope=other&recent=1", "/admin/x", "/api/x", "/api/../page", "//api/../page")
+TARGETS = (
+    "/page", "/page?scope=other&recent=1", "/admin/x", "/api/x", "/%61pi/x", "/api%2Fx", "//api/x", "/.//%2e/api/x",
+    "/api/../page", "//api/../page",
+)  # fmt: skip
 UNREADABLE = ("/admin/%zz", "/admin/x%", "/%61dmin/%4", "/api/../page/%zz", "/api/%2e%2e/page%")
 """A location is told by the path as it is meant, and these mean nothing, though an application may take them."""
 BROWSER = {"Accept": "text/html"}
@@ -83,9 +86,10 @@ def test_a_location_demands_what_its_line_says(
 
     assert {place for place, status in asked.items() if status == 200} == {
         ("/page", "session"), ("/page?scope=other&recent=1", "session"), ("/admin/x", "session"),
-        ("/api/../page", "session"), ("//api/../page", "session"), ("/api/x", "read"),
+        ("/api/../page", "session"), ("//api/../page", "session"), ("/api/x", "read"), ("/%61pi/x", "read"),
+        ("/api%2Fx", "read"), ("//api/x", "read"), ("/.//%2e/api/x", "read"),
     }, asked  # fmt: skip
-    assert {status for place, status in asked.items() if place[0] == "/api/x"} == {200, 403}
+    assert {status for place, status in asked.items() if place[0] in ("/api/x", "/%61pi/x")} == {200, 403}
     assert f"x-session-owner=alice x-session-id={read['token']['id']}" in told
 
 
