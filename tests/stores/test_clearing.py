@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from session_tokens import SessionTokens, Settings
+from session_tokens.clock import ManualClock
 from session_tokens.events import GAP
 from session_tokens.stores.common.copying import copyable
 from session_tokens.stores.connect import open_store_now
@@ -42,6 +43,27 @@ def test_a_follower_is_told_of_what_went_with_a_store_that_was_emptied(url: str)
         assert (told[0].kind, told[-1].owner) == (GAP, "dan")
         assert [event.id for event in told] == sorted(event.id for event in told)
         assert last.id < told[-1].id
+
+
+@pytest.mark.parametrize("is_cleared", [True, False], ids=["cleared", "trimmed"])
+def test_what_comes_within_the_millisecond_in_which_all_events_went_stands_after_them(
+    tmp_path: Path, is_cleared: bool
+) -> None:
+    store = open_store_now(f"sqlite:///{tmp_path}/s.db", clock=ManualClock())  # which stands still
+    with SessionTokens(store, Settings(events="durable")) as tokens:
+        tokens.record_events()
+        for owner in ("ann", "bea", "cyn"):
+            tokens.open_session(owner)
+        if is_cleared:
+            copyable(tokens.store).clear_now()
+            tokens.record_events()
+        else:
+            tokens.store.trim_events_now(0)
+        before = tokens.last_event_id()
+        tokens.open_session("dan")
+
+        (event,) = tokens.events(after=before)
+        assert event.owner == "dan" and event.id > before
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,10 @@ from .queries import Records
 def append_events(
     connection: sqlite3.Connection, table_prefix: str, keyring: Keyring, events: Sequence[Event], now: int
 ) -> None:
-    """Write the events of one change set down, within its transaction; each stands after all that are there."""
+    """Write the events of one change set down, within its transaction; each stands after all that are or were there."""
     name = f"{table_prefix}events"
-    number = max(_newest(connection, table_prefix) + 1, now * 1000)
+    last = _newest(connection, table_prefix) or _trimmed(connection, table_prefix)
+    number = max(last + 1, now * 1000)
     rows = []
     for place, event in enumerate(events, number):
         text = event_text(event)
