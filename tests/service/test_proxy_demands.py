@@ -30,6 +30,7 @@ TARGETS = (
 )  # fmt: skip
 UNREADABLE = ("/admin/%zz", "/admin/x%", "/%61dmin/%4", "/api/../page/%zz", "/api/%2e%2e/page%")
 """A location is told by the path as it is meant, and these mean nothing, though an application may take them."""
+CLIMBING = ("/x/../api/x", "/x/%2e%2e/api/x", "/x/..//%61pi/x", "/x/.%2e/y/../api/x", "/x/../y%2f..%2fapi/x")
 BROWSER = {"Accept": "text/html"}
 
 
@@ -104,6 +105,17 @@ def test_a_path_that_cannot_be_decoded_escapes_no_demand(
         asked = [raw(url, target, shown) for shown in (opened["secret"], read["secret"]) for target in UNREADABLE]
 
     assert asked == [400] * len(asked)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_session_climbs_to_where_a_token_is_demanded(
+    service: RunningService, application: int, tmp_path: Path, kind: str
+) -> None:
+    with service.http() as admin, guarded(kind, service.port, application, tmp_path) as url:
+        secret = admin.post("/v1/sessions", json={"owner": "alice"}).json()["secret"]
+        asked = {target: raw(url, target, secret) for target in CLIMBING}
+
+    assert {400, 401, 403} >= set(asked.values()), asked
 
 
 @pytest.mark.share(2)
