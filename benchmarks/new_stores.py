@@ -32,7 +32,7 @@ def _valkey() -> Iterator[NewStore]:
     try:
         server.start()
         numbers = iter(range(16))
-        yield lambda: f"{server.url.rstrip('/0')}/{next(numbers)}?timeout=30"
+        yield lambda: f"{server.url.removesuffix('/0')}/{next(numbers)}?timeout=30"
     finally:
         server.remove()
 

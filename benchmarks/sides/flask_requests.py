@@ -116,7 +116,9 @@ class Requests:
         before = self._visits() if what == "change" else 0
         right = 0
         watch = Stopwatch()
-        for environ, expected in asked:
+        asked.reverse()
+        while asked:  # what a request has brought along goes with it, as in a server
+            environ, expected = asked.pop()
             body, _ = self.call(environ)
             right += body == expected
         watch.stop()

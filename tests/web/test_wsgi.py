@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +14,7 @@ import falcon
 import falcon.testing
 import httpx
 import pytest
-from werkzeug.test import Client, TestResponse
+from werkzeug.test import Client, EnvironBuilder, TestResponse
 
 from session_tokens import InvalidInput, SessionTokens
 from session_tokens.clock import ManualClock
@@ -389,3 +390,49 @@ def test_max_age_ends_session_and_cookie_together(tokens: SessionTokens, clock: 
     assert "Max-Age=60" in client.get("/log-in").headers["Set-Cookie"]
     clock.advance(61)
     assert {"owner": None, "fields": {}} == client.get("/show").json
+
+
+@pytest.mark.parametrize("is_read", [False, True], ids=["untouched", "read"])
+def test_a_session_waits_for_no_garbage_collector(tokens: SessionTokens, is_read: bool) -> None:
+    def app(environ: Any, start_response: Any) -> Iterable[bytes]:
+        if is_read:
+            session_of(environ).get("cart")
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"page"]
+
+    serve, secret = SessionMiddleware(app, tokens), tokens.open_session("ann").secret
+
+    def asked() -> None:
+        environ = EnvironBuilder(headers=[("Cookie", f"session={secret}")] if is_read else []).get_environ()
+        assert [b"page"] == list(serve(environ, lambda *_: None))  # type: ignore[arg-type]
+
+    def there() -> int:
+        return sum(issubclass(type(each), WsgiSession) for each in gc.get_objects())
+
+    asked()
+    gc.collect()
+    gc.disable()
+    try:
+        before = there()
+        asked()
+        assert before == there()
+    finally:
+        gc.enable()
+
+
+def test_an_application_that_fails_after_its_first_bytes_is_heard(tokens: SessionTokens) -> None:
+    def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+        session_of(environ)["cart"] = ["pen"]
+        start_response("200 OK", [("Content-Type", "text/plain")])(b"written")
+        raise ValueError("too late")
+        yield b""
+
+    sent: list[bytes] = []
+
+    def start_response(status: str, headers: Any, *error: Any) -> Callable[[bytes], object]:
+        return sent.append
+
+    with pytest.raises(ValueError, match="too late"):
+        list(SessionMiddleware(app, tokens)(EnvironBuilder().get_environ(), start_response))
+    assert [b"written"] == sent
+    assert [{"cart": ["pen"]}] == [dict(each.data) for each in tokens.list_sessions(anonymous=True)]

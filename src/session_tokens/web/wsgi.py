@@ -310,14 +310,15 @@ class _Request(Arriving):
     """One request and its response: what is known of it is found when it is asked for."""
 
     session: WsgiSession
-    has_begun = False
+    has_begun = _is_accessed = False
     _held: tuple[str, Headers, tuple[ExcInfo, ...]] | None = None
     _write: Write | None = None
     _instead: list[bytes] | None = None
     _cookie: str | None = None
 
     def __init__(self, keeping: Keeping, environ: Environ, start_response: StartResponse) -> None:
-        self._keeping, self._environ, self._start_response = keeping, environ, start_response
+        """Keep what came: a copy, for the session will stand in the other, and both would wait for the collector."""
+        self._keeping, self._environ, self._start_response = keeping, environ.copy(), start_response
 
     def secret(self) -> str | None:
         """Return what our cookie holds."""
@@ -381,6 +382,7 @@ class _Request(Arriving):
             return self.answered_outage(error)
         if session.is_untouched:
             self.has_begun = True
+            del self.session  # which knows this: else both wait for the garbage collector
             self._write = self._start_response(status, headers, *exc_info)
             return None
         if session.is_logging_in and session.is_forged:
@@ -392,17 +394,17 @@ class _Request(Arriving):
             return self.answered(503, UNWRITABLE)
         except Refused as error:
             return self.answered(403, f"the log-in is refused: {error.code}")
-        self.has_begun = True
+        self.has_begun, self._is_accessed = True, session.accessed
         self._cookie = self._keeping.cookie_header(change, session, is_https=self.incoming.is_https)
+        del self.session
         self._write = self._start_response(status, self._dressed(headers), *exc_info)
         return None
 
     def _dressed(self, headers: Headers) -> Headers:
         """Return the headers of the application with ours."""
-        accessed = self.session.accessed
-        if self._cookie is None and not accessed:
+        if self._cookie is None and not self._is_accessed:
             return headers
-        return _texts(headers_with(_bytes(headers), self._cookie, accessed=accessed))
+        return _texts(headers_with(_bytes(headers), self._cookie, accessed=self._is_accessed))
 
     def answered_outage(self, error: Exception) -> list[bytes]:
         """Answer 503 where the application asked the store itself, and return the bytes to send."""
@@ -434,8 +436,10 @@ class _Late:
         try:
             first = next(parts, None)
         except Exception as error:
+            if self._request.has_begun:
+                raise
             _settle_error(self._request.session)
-            if self._request.has_begun or not isinstance(error, StoreUnavailable | StoreBusy):
+            if not isinstance(error, StoreUnavailable | StoreBusy):
                 raise
             instead = self._request.answered_outage(error)
         else:
