@@ -55,9 +55,10 @@ class AsyncSettingCommands(AsyncCore):
         if name == "events":
             self._insist_it_keeps_events()
             await self.refresh_settings()
-            if text == "durable" and self._stored.events is not UNSET:
+        with self._readings.changing():
+            if name == "events" and text == "durable" and self._stored.events is not UNSET:
                 self.store.listeners.keep(True)  # before the change, which tells those who follow of the gap
-        await self._do("set_setting", idempotency_key, (name, text), change_general, name, kept_as, text)
+            await self._do("set_setting", idempotency_key, (name, text), change_general, name, kept_as, text)
         await self.refresh_settings()
         return self._setting_of(name)
 

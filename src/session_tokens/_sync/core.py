@@ -18,6 +18,7 @@ from ..contract.event_log import TRIMMED_AT_ONCE
 from ..contract.near_cache import bound_of
 from ..contract.partitioning import ONE_PLACE, named_by_lookup
 from ..contract.queries import Get, Scan
+from ..contract.readings import Readings
 from ..contract.store import BlockingStore
 from ..contract.transaction import Rule
 from ..crypto.minting import Pepper, new_secret, secret_of
@@ -84,6 +85,7 @@ class SyncCore:
         self._argued = settings or Settings()
         self._environed = settings_in(os.environ)
         self._stale_at_s = 0.0
+        self._readings = Readings()
         self._policy = Policy(self._argued)
         self._take(Settings())
         self._keyring = store.keyring
@@ -218,10 +220,11 @@ class SyncCore:
         if wanted is UNSET:
             return
         self._insist_it_keeps_events()
-        if wanted == "durable":
-            self.store.listeners.keep(True)  # before the change, which may itself be an event
-        self._run(event_rules.switch_events, wanted)
-        self.store.listeners.keep(wanted == "durable")
+        with self._readings.changing():
+            if wanted == "durable":
+                self.store.listeners.keep(True)  # before the change, which may itself be an event
+            self._run(event_rules.switch_events, wanted)
+            self.store.listeners.keep(wanted == "durable")
 
     def _insist_it_keeps_events(self) -> None:
         if not self.store.keeps_events:
@@ -276,7 +279,7 @@ class SyncCore:
         Raises:
             StoreUnavailable: the store cannot be asked.
         """
-        names = list(STORED)
+        names, reading = list(STORED), self._readings.begin()
         texts: dict[str, str | None] = {}
         try:
             _, found = self.store.read_now([Get("setting", STORED[name]) for name in names])
@@ -290,10 +293,12 @@ class SyncCore:
                     self.store.unreadables.met(error)
         if self._argued.max_age is FROM_DB and texts.get("max_age") is None:
             texts.pop("max_age", None)  # what was read last stands for what is gone
-        self._take(settings_kept(texts, self._stored))
-        if self.store.keeps_events:
-            self.store.listeners.keep(self._stored.events == "durable")
-        self._stale_at_s = time.monotonic() + self._refresh_s
+        with self._readings.latest(reading) as is_latest:
+            if is_latest:
+                self._take(settings_kept(texts, self._stored))
+                if self.store.keeps_events:
+                    self.store.listeners.keep(self._stored.events == "durable")
+            self._stale_at_s = time.monotonic() + (self._refresh_s if is_latest else 0)
 
     def _take(self, stored: Settings) -> None:
         """Let settings that the store keeps hold, beneath those that were given and those of the environment."""
