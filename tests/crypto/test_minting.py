@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hmac
-import multiprocessing
 import random
 import re
 from array import array
 from collections import Counter
-from multiprocessing.connection import Connection
+from pathlib import Path
 from zlib import crc32
 
 import pytest
@@ -26,6 +25,7 @@ from session_tokens.crypto.secret_form import (
     is_id,
     is_secret,
 )
+from tests.helpers.at_once import in_a_child
 from tests.helpers.counting_store import CountingStore
 from tests.helpers.effort import PROVING, times
 
@@ -114,28 +114,16 @@ def test_there_is_one_spelling_of_each_value() -> None:
         assert number == value
 
 
-def mint_into(pipe: Connection) -> None:
-    pipe.send([new_secret(SESSION_SECRET) for _ in range(1000)] + [new_id(TOKEN_ID) for _ in range(1000)])
-
-
-def test_forks_mint_different_secrets() -> None:
+def test_forks_mint_different_secrets(tmp_path: Path) -> None:
     """Both sides of a fork go on from the same memory; the operating system gives each its own randomness."""
-    context = multiprocessing.get_context("fork")
     new_secret(SESSION_SECRET)
-    pipes = [context.Pipe(duplex=False) for _ in range(4)]
-    children = [context.Process(target=mint_into, args=(sending,)) for _, sending in pipes]
-    for child in children:
-        child.start()
-    minted = [secret for receiving, _ in pipes for secret in receiving.recv()]
-    for child in children:
-        child.join(30)
-    minted += [new_secret(SESSION_SECRET) for _ in range(1000)] + [new_id(TOKEN_ID) for _ in range(1000)]
-    for receiving, sending in pipes:
-        receiving.close()
-        sending.close()
 
-    assert [0] * 4 == [child.exitcode for child in children]
-    assert 10_000 == len(set(minted))
+    def minted() -> list[str]:
+        return [new_secret(SESSION_SECRET) for _ in range(1000)] + [new_id(TOKEN_ID) for _ in range(1000)]
+
+    files = [tmp_path / str(number) for number in range(4)]
+    assert [0] * 4 == [in_a_child(lambda file=file: file.write_text(" ".join(minted()))) for file in files]  # type: ignore[misc]
+    assert 10_000 == len({*minted(), *" ".join(file.read_text() for file in files).split()})
 
 
 def test_random_strings_are_refused_without_asking_the_store(st: SessionTokens, store: CountingStore) -> None:
