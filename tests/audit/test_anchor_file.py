@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ from session_tokens import SessionTokens
 from session_tokens.audit.log import Audit, read_anchors
 from session_tokens.audit.reader import read_now, verifying
 from session_tokens.cli.main import main
+from tests.helpers.full_disk import full_at
 
 
 @pytest.fixture
@@ -23,17 +21,6 @@ def url(tmp_path: Path) -> str:
 @pytest.fixture
 def anchor(tmp_path: Path) -> Path:
     return tmp_path / "anchor.jsonl"
-
-
-@contextmanager
-def full_at(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond so many bytes, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def numbers_in(anchor: Path) -> list[int]:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import base64
 import os
-import resource
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +15,7 @@ import pytest
 from session_tokens.crypto.key_file import given_keys, key_file_of, make_key_file, read_key_file, replace_key_file
 from session_tokens.crypto.minting import checked_peppers
 from session_tokens.errors import InvalidInput, StoreUnavailable
+from tests.helpers.full_disk import full_at
 
 ONE, TWO = b"1" * 32, b"2" * 40
 STRANGER = 12345
@@ -225,27 +223,16 @@ def test_the_key_file_stands_beside_the_database() -> None:
     assert key_file_of(Path("var") / "sessions.db") == Path("var") / "sessions.db.key"
 
 
-@contextmanager
-def room_for(size: int) -> Iterator[None]:
-    """Let files have no more than so many bytes, as a disk that is almost full does."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize("size", [0, 100])
 def test_a_key_file_without_room_is_whole_or_as_it_was(tmp_path: Path, size: int) -> None:
     """What is written in part is no key file: in the place of another one it would lose every key of that."""
     path = tmp_path / "store.key"
-    with room_for(size), pytest.raises(StoreUnavailable, match="make room"):
+    with full_at(size), pytest.raises(StoreUnavailable, match="make room"):
         make_key_file(path)
     assert [] == list(tmp_path.iterdir())
 
     make_key_file(path)
     keys, text = read_key_file(path), path.read_text()
-    with room_for(size), pytest.raises(StoreUnavailable, match="make room"):
+    with full_at(size), pytest.raises(StoreUnavailable, match="make room"):
         replace_key_file(path, replace(keys, peppers={**keys.peppers, "second": bytes(32)}))
     assert ([path], text) == (list(tmp_path.iterdir()), path.read_text())

@@ -10,7 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from session_tokens import SessionTokensError
 
@@ -61,17 +61,22 @@ def outcomes_at_once(count: int, command: Callable[[int], Any]) -> Counter[str]:
     return outcomes
 
 
+def _end_with(act: Callable[[], object]) -> NoReturn:
+    """Do ``act`` and end this process, a forked child: 0 if it did not raise; nothing that its parent left is run."""
+    code = 1
+    signal.alarm(CHILD_S)
+    try:
+        act()
+        code = 0
+    finally:
+        os._exit(code)
+
+
 def forked_silently(act: Callable[[], object]) -> int:
     """Do ``act`` in a child that is forked beside Python, which is not told of it, as by uWSGI; return its id."""
     child: int = ctypes.PyDLL(None).fork()
     if child == 0:
-        code = 1
-        signal.alarm(CHILD_S)
-        try:
-            act()
-            code = 0
-        finally:
-            os._exit(code)
+        _end_with(act)
     return child
 
 
@@ -84,12 +89,6 @@ def in_a_child(act: Callable[[], object]) -> int:
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
-        code = 1
-        signal.alarm(CHILD_S)
-        try:
-            act()
-            code = 0
-        finally:
-            os._exit(code)
+        _end_with(act)
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status)
