@@ -26,6 +26,7 @@ from session_tokens.contract.drive import drive_now
 from session_tokens.contract.optimistic import Commit
 from session_tokens.errors import CorruptRecord
 from session_tokens.stores.common.async_server_store import AsyncServerStore
+from session_tokens.stores.common.migrations import NEWEST
 from session_tokens.stores.common.seen_parts import SeenParts
 from session_tokens.stores.common.server_store import ServerStore
 from session_tokens.stores.connect import open_store, open_store_now
@@ -36,6 +37,7 @@ from session_tokens.stores.mysql.statements import Packet, literal, plain
 from session_tokens.stores.mysql.store import migrate_mysql
 from tests.helpers.servers.certificates import Authority
 from tests.helpers.servers.mariadb import MariaDBServer, running_server, shared_server
+from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.needs_mariadb
 
@@ -108,6 +110,37 @@ def test_eight_first_openings_at_once_all_succeed(mariadb_url: str) -> None:
         thread.join()
 
     assert [] == failures
+
+
+def test_what_the_first_opening_makes_is_of_the_newest_version_at_once(mariadb_url: str) -> None:
+    """Nobody could migrate what was never older, whether its maker goes on or dies at that moment."""
+    opened(mariadb_url).close_now()
+    execute(mariadb_url, "DELETE FROM session_tokens_migrations")
+    failures: list[Exception] = []
+
+    def open_one() -> None:
+        try:
+            opened(mariadb_url + "?timeout=20").close_now()
+        except Exception as error:
+            failures.append(error)
+
+    gate = database_of(mariadb_url)
+    execute(
+        mariadb_url,
+        "CREATE TRIGGER gate BEFORE INSERT ON session_tokens_migrations FOR EACH ROW "
+        f"SET @passed = IF(NEW.number = {NEWEST}, GET_LOCK('{gate}', 20), 0)",
+    )
+    maker = threading.Thread(target=open_one)
+    with shared_server().connect() as holder, holder.cursor() as cursor:
+        cursor.execute(f"SELECT GET_LOCK('{gate}', 0)")
+        maker.start()
+        waiting = f"SELECT 1 FROM information_schema.processlist WHERE state = 'User lock' AND db = '{gate}'"
+        wait_until(lambda: execute(mariadb_url, waiting) or not maker.is_alive())
+        seen = execute(mariadb_url, "SELECT number FROM session_tokens_migrations")
+    maker.join()
+
+    assert [] == failures
+    assert () == seen
 
 
 def test_a_migration_that_was_broken_off_is_taken_up_again(mariadb_url: str) -> None:

@@ -22,7 +22,7 @@ from ...errors import UNREADABLE, InvalidInput, StoreError
 from ...events import NOWHERE, Event, Place, event_text
 from .copying import Dump
 from .kinds import KINDS, Kind
-from .migrations import NEWEST
+from .migrations import NEWEST, Migration
 from .pepper_records import CLEAR, SEALED, VALUES, Mark, is_recorded_as_sealed, keys_lost, missing_error, not_given
 from .pools import Exchange
 from .record_codec import mac_of, signed_event
@@ -268,10 +268,11 @@ class SqlUpkeep(ABC):
             )
         return at
 
-    def migrated(self, number: int, name: str) -> Exchange[None]:
-        """Record that a migration was carried out."""
-        into = f"INSERT INTO {self.prefix}migrations (number, name) VALUES (%s, %s)"
-        yield from self.asking(into, number, name, lasts=True)
+    def migrated(self, *taken: Migration) -> Exchange[None]:
+        """Record that migrations were carried out, all at one moment."""
+        rows = ", ".join(["(%s, %s)"] * len(taken))
+        values = [value for migration in taken for value in (migration.number, migration.name)]
+        yield from self.asking(f"INSERT INTO {self.prefix}migrations (number, name) VALUES {rows}", *values, lasts=True)
 
     def checked(self) -> Exchange[None]:
         """See that the tables are of this version; record the peppers, and see that they are theirs.

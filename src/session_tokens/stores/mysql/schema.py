@@ -2,7 +2,8 @@
 
 Opening makes a name space that is not there yet, where the user may; it never changes one that is there: that is
 ``migrate``'s. A statement that makes a table ends the transaction here, so a migration is made of statements that may
-be run again, and is recorded when all of it is done.
+be run again, and is recorded when all of it is done; a name space that is made whole is of this version at once, for
+others open it meanwhile.
 """
 
 from __future__ import annotations
@@ -58,11 +59,12 @@ def migrating(backend: SqlUpkeep) -> Exchange[list[int]]:
     if at == 0:
         for statement in table_statements(prefix):
             yield Packet([statement], lasts=True)
-    for migration in taken:
-        if at > 0:
+        yield from backend.migrated(*taken)
+    else:
+        for migration in taken:
             for table, column, statement in migration.statements(DIALECT, prefix):
                 yield Packet(_unless_there(table, column, statement), lasts=True)
-        yield from backend.migrated(migration.number, migration.name)
+            yield from backend.migrated(migration)
     yield Packet([f"SELECT RELEASE_LOCK(SHA1({lock}))"])
     return [migration.number for migration in taken]
 

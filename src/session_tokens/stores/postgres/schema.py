@@ -204,8 +204,8 @@ def migrating(backend: SqlUpkeep, address: Address, grant_to: str | None = None)
         if version > 0:
             for _, _, text in migration.statements(DIALECT, backend.prefix):
                 yield PlainStatement(text)
-        yield from backend.migrated(migration.number, migration.name)
     if taken:
+        yield from backend.migrated(*taken)
         yield PlainStatement(in_schema(address, functions_text()))
     if grant_to is not None:
         yield PlainStatement(_grants(address, grant_to))
