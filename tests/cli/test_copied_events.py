@@ -16,6 +16,7 @@ from session_tokens.events import GAP, NOWHERE, Event, place_of_event
 from session_tokens.rules.copied_settings import setting_moved
 from session_tokens.rules.webhooks import STATE, Dead, Hook, State, Waiting, text_of_state
 from session_tokens.stores.common import copied_events
+from session_tokens.stores.common.copy_marks import MARK
 from session_tokens.stores.connect import copy_store
 from session_tokens.webhooks.hooks import add_webhook, state_of_webhook
 from tests.helpers.command_line import Cli
@@ -141,14 +142,14 @@ def test_a_copy_of_events_that_was_broken_off_goes_on(
     monkeypatch.setattr(copied_events, "BATCH", 5)
     written: list[int] = []
 
-    def ends(tx: Transaction, events: list[Event], name: str, text: str) -> None:
+    def ends(tx: Transaction, events: list[Event], mark: str) -> None:
         if written:
             raise KeyboardInterrupt
         written.append(len(events))
-        copied_put(tx, events, name, text)
+        copied_put(tx, events, mark)
 
     copied_put = copied_events.put_events
-    breaking = reads(lambda events, name, text: [Get("setting", name)])(ends)
+    breaking = reads(lambda events, mark: [Get("setting", MARK)])(ends)
     with monkeypatch.context() as patched:
         patched.setattr(copied_events, "put_events", breaking)
         with pytest.raises(KeyboardInterrupt):

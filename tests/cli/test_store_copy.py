@@ -19,9 +19,9 @@ from session_tokens import AsyncSessionTokens, AsyncTokenTables, SessionTokens, 
 from session_tokens._sync.token_tables import TokenTables
 from session_tokens.errors import StoreError
 from session_tokens.rules.copied_settings import setting_moved
-from session_tokens.stores.common.copying import MARK, batches, mark_of, put_records
+from session_tokens.stores.common.copy_marks import mark_of, new_mark, put_mark
+from session_tokens.stores.common.copying import batches
 from session_tokens.stores.common.kinds import KINDS
-from session_tokens.stores.common.record_codec import Setting
 from session_tokens.stores.connect import (
     abandon_store,
     closing_now,
@@ -308,7 +308,7 @@ def test_what_the_source_has_forgotten_since_is_deleted(cli: Cli, valkey_url: st
         left = tokens.open_session("left behind")
     assert cli("store", "copy", FIRST, valkey_url).code == CONFLICT
     target = open_store_now(valkey_url)
-    target.run_now(put_records, "setting", {MARK: Setting(MARK, copy_mark_of(FIRST))})
+    target.run_now(put_mark, None, new_mark(copy_mark_of(FIRST)))
     target.close_now()
 
     said = cli("store", "copy", FIRST, valkey_url, "--json")
@@ -323,7 +323,7 @@ def test_a_copy_begun_from_elsewhere_is_not_overwritten(cli: Cli, valkey_url: st
     with library(FIRST) as tokens:
         tokens.open_session("alice")
     target = open_store_now(valkey_url)
-    target.run_now(put_records, "setting", {MARK: Setting(MARK, copy_mark_of("sqlite:///another.db"))})
+    target.run_now(put_mark, None, new_mark(copy_mark_of("sqlite:///another.db")))
     target.close_now()
 
     said = cli("store", "copy", FIRST, valkey_url)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from importlib import import_module
 from inspect import signature
@@ -85,7 +85,7 @@ async def _open_anyway(url: str, pepper: Pepper | None, clock: Clock | None, spa
 
 async def _look_first(store: Store) -> None:
     """Refuse a store into which a copy was not finished; learn whether it keeps events."""
-    from .common.copying import MARK, unfinished
+    from .common.copy_marks import MARK, unfinished
 
     _, (mark, events) = await store.read([Get("setting", MARK), Get("setting", EVENTS_SETTING)])
     error = unfinished(mark.value)
@@ -113,7 +113,7 @@ def open_as_it_is_now(url: str, space: str) -> BlockingStore:
 
 def _looked_at_first(store: BlockingStore) -> BlockingStore:
     if not isinstance(store, MemoryStore):
-        from .common.copying import MARK, unfinished
+        from .common.copy_marks import MARK, unfinished
 
         try:
             _, (mark, events) = store.read_now([Get("setting", MARK), Get("setting", EVENTS_SETTING)])
@@ -211,7 +211,7 @@ def check_store(url: str, *, fix: bool, progress: Callable[[int, int], None]) ->
 
 def _checked(url: str, space: str, *, fix: bool, progress: Callable[[int, int], None]) -> Sequence[object]:
     from ..contract.event_log import BEYOND, LATE_MS
-    from .common.copying import mark_of, unfinished
+    from .common.copy_marks import mark_of, unfinished
     from .common.findings import Finding
 
     with closing_now(open_anyway_now(url, space=space)) as store:
@@ -353,15 +353,20 @@ def abandon_store(url: str) -> None:
         InvalidInput: a store in memory, or a file that is not there.
         Conflict: no copy into that store is unfinished; nothing was deleted.
     """
-    from .common.copying import SPACES, copyable, mark_of
+    from .common.copy_marks import mark_of, name_in, new_mark, put_mark
+    from .common.copying import SPACES, copyable
 
     _insist_it_outlives(url)
     insist_it_is_there(url)
-    for space in reversed(SPACES):  # the first is asked whether a copy is under way, so it is emptied last
-        with closing_now(open_anyway_now(url)) as store:
-            if mark_of(store) is None:
-                raise Conflict("no copy into that store is unfinished, so nothing was deleted")
-        with closing_now(open_anyway_now(url, space=space)) as store:
+    with ExitStack() as opened:
+        stores = [opened.enter_context(closing_now(open_anyway_now(url, space=space))) for space in SPACES]
+        found = [mark_of(store) for store in stores]
+        if found[0] is None:
+            raise Conflict("no copy into that store is unfinished, so nothing was deleted")
+        ours = new_mark(name_in(found[0]))
+        for store, mark in zip(stores, found, strict=True):
+            store.run_now(put_mark, mark, ours)  # whoever still copies into it writes no more
+        for store in reversed(stores):  # the first is asked whether a copy is under way, so it is emptied last
             copyable(store).clear_now()
 
 

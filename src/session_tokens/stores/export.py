@@ -33,18 +33,16 @@ from ..events import Event, event_id
 from .backup import Moving, Progress, give_name, insist_it_is_new, not_written, put_in_place, remove_draft, sync
 from .common.backing_up import records_of_now
 from .common.copied_events import Log, MovedEvents, log_of, put_log
+from .common.copy_marks import MARK, mark_of, name_in, new_mark, put_mark, unfinished
 from .common.copying import (
     BATCH,
-    MARK,
     SPACES,
     Copied,
     MoveSetting,
     batches,
     checks_of,
     copyable,
-    mark_of,
     put_records,
-    unfinished,
 )
 from .common.json_lines import EVENT, VERSION, Head, Line, Reading, Writing
 from .common.kinds import KINDS
@@ -218,7 +216,8 @@ class _Importing:
                 self._events.append(line.record)
             else:
                 self._total += 1
-        self._mark = f"the export that ends with {reading.mac}"
+        self._name_in_mark = f"the export that ends with {reading.mac}"
+        self._mark = new_mark(self._name_in_mark)
 
     def _again(self) -> Reading:
         """Return the file from its beginning."""
@@ -238,19 +237,19 @@ class _Importing:
             if any(True for store in targets.values() for kind in KINDS for _ in batches(store, kind)):
                 raise Conflict("the store holds something; import into an empty one, or one that is not there")
             for space in SPACES:
-                targets[space].run_now(put_records, "setting", {MARK: Setting(MARK, self._mark)})
+                targets[space].run_now(put_mark, None, self._mark)
             log = Log(self._events, *reading.places)
-            moved = put_log(log, targets[SPACES[0]], MARK, self._mark)
+            moved = put_log(log, targets[SPACES[0]], self._mark)
             self._put(reading, targets, moved)
             for space in SPACES[::-1]:
-                targets[space].run_now(put_records, "setting", {MARK: None})
+                targets[space].run_now(put_mark, self._mark, None)
         return Exported(self._done, len(self._events), False, None)
 
     def _was_begun(self, url: str, is_sealed: bool) -> bool:
         """Whether this import was begun before, so that the store holds a part."""
         with closing_now(open_copy(url, SPACES[0], self._sealed, is_sealed)) as store:
             mark = mark_of(store)
-        if mark not in (None, self._mark):
+        if mark is not None and name_in(mark) != self._name_in_mark:
             raise Conflict(str(unfinished(mark)))
         return mark is not None
 
@@ -261,7 +260,7 @@ class _Importing:
             row_of = KINDS[kind].row
             while batch := [self._moved(line, moved) for line in islice(of_kind, BATCH)]:
                 records = {str(row_of(record)[0]): record for record in batch}
-                targets[space].run_now(put_records, kind, records)
+                targets[space].run_now(put_records, kind, records, self._mark)
                 self._done += len(batch)
                 self._progress(self._done, self._total)
 

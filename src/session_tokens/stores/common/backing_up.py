@@ -18,7 +18,6 @@ from ...errors import Conflict
 from .copied_events import log_of, put_log
 from .copying import (
     BATCH,
-    MARK,
     SPACES,
     Copied,
     Copying,
@@ -64,15 +63,15 @@ class BackingUp(Copying):
         if not self._is_empty():
             raise Conflict("a backup goes into an empty store; name a file that is not there")
         self._total = sum(copyable(source).count_now() for source, _ in self._pairs.values())
-        self._mark(SPACES, Setting(MARK, self._name))
+        self._mark([None] * len(SPACES))
         log = log_of(self._pairs[SPACES[0]].source)  # of now: events that come meanwhile are left out
-        self._moved, self.events = put_log(log, self._pairs[SPACES[0]].target, MARK, self._name), len(log.events)
+        self._moved, self.events = put_log(log, self._pairs[SPACES[0]].target, self._run_mark), len(log.events)
         for source, target in self._pairs.values():
             for kind, records in records_of_now(source, self._ends, self._within):
                 self.counts[kind] += len(records)
-                self.written += target.run_now(put_records, kind, self._as_moved(records))
+                self.written += target.run_now(put_records, kind, self._as_moved(records), self._run_mark)
                 self._tell(len(records))
-        self._mark(SPACES[::-1], None)
+        self._unmark()
 
 
 def records_of_now(

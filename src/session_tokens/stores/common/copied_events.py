@@ -19,6 +19,7 @@ from ...contract.transaction import Transaction, reads
 from ...errors import StoreError
 from ...events import NOWHERE, Event, Place, event_id, kept_of, place_of_event
 from ...settings import PAGE_LIMIT_MAX
+from .copy_marks import MARK, insist_on_mark, put_mark
 
 NOT_THERE: Final = event_id(BEYOND)
 """An id that no log reaches: who goes on from it is told of a gap, and goes on with the oldest event."""
@@ -28,10 +29,15 @@ SHOWN_WITHIN_S: Final = 10.0
 """How long to wait for events that a transaction of others holds back, in seconds."""
 
 
-@reads(lambda events, name, text: [Get("setting", name)])
-def put_events(tx: Transaction, events: Sequence[Event], name: str, text: str) -> None:
-    """Write events of another log, as they are but for their ids, beside the setting that marks a copy."""
-    tx.put_setting(name, text)
+@reads(lambda events, mark: [Get("setting", MARK)])
+def put_events(tx: Transaction, events: Sequence[Event], mark: str) -> None:
+    """Write events of another log, as they are but for their ids, beside the mark of a copy.
+
+    Raises:
+        Conflict: the store is not marked so any more.
+    """
+    insist_on_mark(tx, mark)
+    tx.put_setting(MARK, mark)
     tx.changes.events = events
 
 
@@ -125,37 +131,41 @@ def compared_events(source: BlockingStore, target: BlockingStore) -> MovedEvents
     return MovedEvents(ours, theirs)
 
 
-def copied_events(source: BlockingStore, target: BlockingStore, mark: str, name: str) -> tuple[MovedEvents, int]:
+def copied_events(source: BlockingStore, target: BlockingStore, mark: str) -> tuple[MovedEvents, int]:
     """Copy the events that the target lacks; return where all of them stand, and how many were written.
 
     Args:
         source: of the events.
-        target: marked by the setting ``mark`` with the text ``name``; it may hold a part of them from an earlier run.
+        target: marked so; it may hold a part of them from an earlier run.
+        mark: of this run.
 
     Raises:
+        Conflict: the target is not marked so any more.
         StoreError: events are held back, or a store is in use.
     """
     ours = log_of(source)
     wanted, there = ours.said(), log_of(target).said()
     begun = next(at for at in range(len(there) + 1) if there[at:] == wanted[: len(there) - at])
+    target.run_now(put_mark, mark, mark)
     while begun and (gone := target.trim_events_now(len(there) - begun)):  # the source has forgotten them since
         there, begun = there[gone:], begun - gone
     missing = ours.events[len(there) :]
     for at in range(0, len(missing), BATCH):
-        target.run_now(put_events, missing[at : at + BATCH], mark, name)
+        target.run_now(put_events, missing[at : at + BATCH], mark)
     try:
         return compared_events(source, target), len(missing)
     except DifferentLog:
         raise StoreError("the events in the copy are not those of the source: stop what uses either of them") from None
 
 
-def put_log(ours: Log, target: BlockingStore, mark: str, name: str) -> MovedEvents:
+def put_log(ours: Log, target: BlockingStore, mark: str) -> MovedEvents:
     """Write the events of a log, as of one instant, into an empty store; return where they stand there.
 
     Args:
         ours: the log.
-        target: empty, and marked by the setting ``mark`` with the text ``name``.
+        target: empty, and marked so.
+        mark: of this run.
     """
     for at in range(0, len(ours.events), BATCH):
-        target.run_now(put_events, ours.events[at : at + BATCH], mark, name)
+        target.run_now(put_events, ours.events[at : at + BATCH], mark)
     return MovedEvents(ours, log_of(target))

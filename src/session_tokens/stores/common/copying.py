@@ -5,7 +5,7 @@ written by a rule, through ``run_now`` like any command, so the target makes its
 hold look-up keys under the peppers, so both stores must have been opened with the same keys.
 
 A copy may be broken off at any point and begun again. Before its first record each name space of the target is marked
-(a setting), and the marks are taken away after the last was compared. A marked store is opened by nobody else
+(``copy_marks``), and the marks are taken away after the last was compared. A marked store is opened by nobody else
 (``connect``): it holds a part, and what is written to it would be lost. It is brought in line with the source,
 whatever it holds; one that holds records without being marked is only compared: it may be in use, and nothing is
 overwritten.
@@ -27,6 +27,7 @@ from ...crypto.minting import Keyring, PepperKeyring
 from ...errors import Conflict, InvalidInput, StoreError
 from ...records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
 from .copied_events import DifferentLog, MovedEvents, compared_events, copied_events
+from .copy_marks import MARK, insist_on_mark, mark_of, name_in, new_mark, put_mark
 from .kinds import KINDS
 from .record_codec import Setting
 
@@ -34,8 +35,6 @@ SPACES: Final = ("", "tt")
 """The name spaces of a store: that of ``SessionTokens`` and that of ``TokenTables``."""
 BATCH: Final = 200
 """Records in one read and in one commit."""
-MARK: Final = "copy_under_way_from"
-"""The setting that marks a target whose copy is not complete; its value names the source."""
 
 
 Copied = OwnerEntry | Setting | ServiceKey | Session | Token | IdempotencyRecord
@@ -175,9 +174,17 @@ def _same(kind: str, one: Copied | None, other: Copied | None) -> bool:
     return row_of(one) == row_of(other)
 
 
-@reads(lambda kind, records: [Get(ACCESS[kind].what, key) for key in records])
-def put_records(tx: Transaction, kind: str, records: dict[str, Copied | None]) -> int:
-    """Create, replace or (``None``) delete the records of these keys; return how many were not as they should be."""
+_MARK: Final = Get("setting", MARK)
+
+
+@reads(lambda kind, records, mark: [_MARK, *(Get(ACCESS[kind].what, key) for key in records)])
+def put_records(tx: Transaction, kind: str, records: dict[str, Copied | None], mark: str) -> int:
+    """Create, replace or (``None``) delete the records of these keys; return how many were not as they should be.
+
+    Raises:
+        Conflict: the store is not marked so any more.
+    """
+    insist_on_mark(tx, mark)
     access, changed = ACCESS[kind], 0
     for key, record in records.items():
         there = access.read(tx, key)
@@ -198,9 +205,14 @@ def _lookups(records: Mapping[str, Any]) -> dict[str, str]:
     return {record.lookup: key for key, record in records.items() if record.lookup is not None}
 
 
-@reads(lambda kind, records: [Get(LOOKED_UP[kind][0], lookup) for lookup in _lookups(records)])
-def free_lookups(tx: Transaction, kind: str, records: dict[str, Any]) -> None:
-    """Take from records that were copied earlier the look-up keys that others have by now: they get theirs later."""
+@reads(lambda kind, records, mark: [_MARK, *(Get(LOOKED_UP[kind][0], lookup) for lookup in _lookups(records))])
+def free_lookups(tx: Transaction, kind: str, records: dict[str, Any], mark: str) -> None:
+    """Take from records that were copied earlier the look-up keys that others have by now: they get theirs later.
+
+    Raises:
+        Conflict: the store is not marked so any more.
+    """
+    insist_on_mark(tx, mark)
     for lookup, key in _lookups(records).items():
         holder: Any = LOOKED_UP[kind][1](tx, lookup)
         if holder is not None and holder.id != key:
@@ -228,16 +240,6 @@ PASSES_OF_A_COPY, PASSES_OF_A_COMPARISON = 4, 2
 """How often each record is gone through: it is written, looked for in the source, and compared from both sides."""
 
 
-def unfinished(mark: str | None) -> StoreError | None:
-    """Return the error of opening a store that a copy is under way into, ``None`` where the store has no mark."""
-    if mark is None:
-        return None
-    return StoreError(
-        "a copy into this store was not finished, so it holds only a part; finish it with the command that began it "
-        "(session-tokens store copy FROM TO), or empty this store with session-tokens store abandon TO"
-    )
-
-
 class Copying:
     """One copy of everything, both name spaces.
 
@@ -256,7 +258,7 @@ class Copying:
 
     def __init__(self, source: Opener, target: CopyOpener, name: str, progress: Progress, move: MoveSetting) -> None:
         self._openers = (source, target)
-        self._name = name
+        self._name, self._run_mark = name, new_mark(name)
         self._progress = progress
         self._done = self._total = 0
         self._pairs: dict[str, _Pair] = {}
@@ -287,16 +289,17 @@ class Copying:
         return store
 
     def _run(self) -> None:
-        mark = mark_of(self._pairs[SPACES[0]].target)
-        if mark is not None and mark != self._name:
+        marks = [mark_of(self._pairs[space].target) for space in SPACES]
+        mark = marks[0]
+        if mark is not None and name_in(mark) != self._name:
             raise Conflict(
                 "a copy from another store into this one was not finished; finish it with the command that began "
                 "it, or empty this store: session-tokens store abandon TO"
             )
         size = sum(copyable(source).count_now() for source, _ in self._pairs.values())
+        different = Conflict("the target holds records that the source does not; copy into an empty store")
         if mark is None and not self._is_empty():
             self._total = PASSES_OF_A_COMPARISON * size
-            different = Conflict("the target holds records that the source does not; copy into an empty store")
             try:
                 self._moved = compared_events(*self._pairs[SPACES[0]])
             except DifferentLog:
@@ -304,8 +307,11 @@ class Copying:
             self._compare(different)
             return
         self._total = PASSES_OF_A_COPY * size
-        self._mark(SPACES, Setting(MARK, self._name))
-        self._moved, self.events = copied_events(*self._pairs[SPACES[0]], MARK, self._name)
+        self._mark(marks)
+        if mark is None and not self._is_empty():  # another one has filled it since it was looked at
+            self._unmark()
+            raise different
+        self._moved, self.events = copied_events(*self._pairs[SPACES[0]], self._run_mark)
         for source, target in self._pairs.values():
             for kind in KINDS:
                 self._put_all(source, target, kind, is_resumed=mark is not None)
@@ -317,12 +323,17 @@ class Copying:
                 "again"
             )
         )
-        # The first name space is asked whether a copy is under way, so it is marked first, and unmarked last.
-        self._mark(SPACES[::-1], None)
+        self._unmark()
 
-    def _mark(self, spaces: Sequence[str], mark: Setting | None) -> None:
-        for space in spaces:
-            self._pairs[space].target.run_now(put_records, "setting", {MARK: mark})
+    # The first name space is asked whether a copy is under way, so it is marked first, and unmarked last.
+
+    def _mark(self, found: Sequence[str | None]) -> None:
+        for space, mark in zip(SPACES, found, strict=True):
+            self._pairs[space].target.run_now(put_mark, mark, self._run_mark)
+
+    def _unmark(self) -> None:
+        for space in reversed(SPACES):
+            self._pairs[space].target.run_now(put_mark, self._run_mark, None)
 
     def _is_empty(self) -> bool:
         return not any(True for _, target in self._pairs.values() for kind in KINDS for _ in batches(target, kind))
@@ -330,8 +341,8 @@ class Copying:
     def _put_all(self, source: BlockingStore, target: BlockingStore, kind: str, *, is_resumed: bool) -> None:
         for records in map(self._as_moved, batches(source, kind)):
             if is_resumed and kind in LOOKED_UP:
-                target.run_now(free_lookups, kind, records)
-            self.written += target.run_now(put_records, kind, records)
+                target.run_now(free_lookups, kind, records, self._run_mark)
+            self.written += target.run_now(put_records, kind, records, self._run_mark)
             self._tell(len(records))
 
     def _delete_others(self, source: BlockingStore, target: BlockingStore, kind: str) -> None:
@@ -340,7 +351,7 @@ class Copying:
             there = found(source, kind, list(records))
             gone: dict[str, Copied | None] = {key: None for key in records if there[key] is None}
             if gone:
-                self.written += target.run_now(put_records, kind, gone)
+                self.written += target.run_now(put_records, kind, gone, self._run_mark)
             self._tell(len(records))
 
     def _compare(self, difference: Exception) -> None:
@@ -388,12 +399,6 @@ def batches(store: BlockingStore, kind: str) -> Iterator[dict[str, Copied | None
             by_key.pop(MARK, None)
         if by_key:
             yield by_key
-
-
-def mark_of(store: BlockingStore) -> str | None:
-    """Return how the store is marked if a copy into it is under way, ``None`` if none is."""
-    mark: str | None = store.read_now([Get("setting", MARK)]).found[0].value
-    return mark
 
 
 def found(store: BlockingStore, kind: str, keys: Sequence[str]) -> dict[str, Copied | None]:

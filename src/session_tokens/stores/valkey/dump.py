@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from ...errors import InvalidInput
-from ..common.copying import MARK, Dump
+from ..common.copy_marks import MARK
+from ..common.copying import Dump
 from ..common.kinds import KINDS
 from .event_log import trim_words
 from .keys import LETTERS, PEPPERS, part_of
