@@ -193,11 +193,17 @@ def starlette_site(store: SessionTokens, gates: list[Gate], **options: Any) -> A
 
 
 @contextmanager
-def serving(app: Any, *, is_asgi: bool, certificate: Certificate | None = None) -> Iterator[str]:
-    """Serve an application on a thread, with a certificate on https; the answer is its address."""
+def serving(
+    app: Any, *, is_asgi: bool, certificate: Certificate | None = None, listener: socket.socket | None = None
+) -> Iterator[str]:
+    """Serve an application on a thread, with a certificate on https; the answer is its address.
+
+    Args:
+        listener: a bound socket of the test's own, for one of ASGI.
+    """
     with ExitStack() as stack:
         if is_asgi:
-            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            listener = stack.enter_context(listener or socket.create_server(("127.0.0.1", 0)))
             cert, key = (None, None) if certificate is None else (certificate.certificate, certificate.key)
             config = uvicorn.Config(app, log_level="critical", lifespan="auto", ssl_certfile=cert, ssl_keyfile=key)
             server = uvicorn.Server(config)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp_session
+import httpx
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient as AiohttpClient
@@ -14,13 +16,14 @@ from aiohttp.test_utils import TestServer
 from litestar import Litestar, Request, post
 from quart import Quart
 
-from session_tokens import AsyncSessionTokens
+from session_tokens import AsyncSessionTokens, SessionTokens
 from session_tokens.web.aiohttp import SessionTokensStorage
 from session_tokens.web.aiohttp import login as log_in_to_aiohttp
 from session_tokens.web.asgi import SessionMiddleware
 from session_tokens.web.litestar import SessionTokensConfig, current_session
 from session_tokens.web.quart import QuartSessionTokensInterface
 from session_tokens.web.quart import login as log_in_to_quart
+from tests.helpers.web_sites import serving, starlette_site
 
 PROXIES: Any = {"trusted_proxies": ["127.0.0.1", "10.0.0.0/8"]}
 MADE_UP, BROWSER, OUTER_PROXY = "192.0.2.66", "203.0.113.7", "10.0.0.1"
@@ -110,3 +113,19 @@ async def test_in_aiohttp(tokens: AsyncSessionTokens) -> None:
         lines = [("X-Forwarded-For", line) for line in LINES]
         assert (await client.post("/", headers=lines)).status == 200
     assert await addresses(tokens) == [BROWSER]
+
+
+def test_behind_a_socket_for_both_kinds_of_addresses() -> None:
+    """It writes addresses of IPv4 as such of IPv6; so do proxies that have one."""
+    listener = socket.socket(socket.AF_INET6)
+    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    listener.bind(("::ffff:127.0.0.1", 0))
+    with SessionTokens.open("memory://", sweep=False) as st:
+        app = starlette_site(st, [], **PROXIES)
+        line = {"X-Forwarded-For": f"{MADE_UP}, ::ffff:{BROWSER}, ::ffff:{OUTER_PROXY}", "X-Forwarded-Proto": "https"}
+        with serving(app, is_asgi=True, listener=listener) as url:
+            answer = httpx.post(f"{url}/log-in?name=ann", headers=line)
+        (session,) = st.list_sessions("ann").items
+
+    assert answer.headers["set-cookie"].startswith("__Host-session=")
+    assert session.address == BROWSER

@@ -9,14 +9,13 @@ where it has one. Only where every connection has a request under way is a new o
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import resource
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from ..web.addresses import Network
+from ..web.addresses import Network, address_in
 from .crew import Load, OwnLoad
 
 log = logging.getLogger("session_tokens.service")
@@ -233,11 +232,9 @@ class Connections:
 
     def _source_at(self, host: str) -> str | None:
         try:
-            address = ipaddress.ip_address(host.partition("%")[0])
+            address = address_in(host.partition("%")[0])
         except ValueError:
             return None
-        if isinstance(address, ipaddress.IPv6Address):
-            address = address.ipv4_mapped or address
         if any(address in network for network in self.trusted_proxies if network.version == address.version):
             return None
         return address.packed[:8].hex()

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from ..errors import InvalidInput
 from ..records import ServiceKey
-from ..web.addresses import Network
+from ..web.addresses import Network, address_in
 
 NETWORKS_MAX = 16
 """Networks that one key may be used from."""
@@ -56,9 +56,7 @@ def may_come_from(key: ServiceKey, source: str) -> bool:
     if not networks:
         return True
     try:
-        address = ipaddress.ip_address(source)
+        address = address_in(source)
     except ValueError:
         return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
     return any(address in network for network in networks)

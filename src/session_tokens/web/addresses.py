@@ -8,6 +8,18 @@ from collections.abc import Sequence
 from ..errors import InvalidInput
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def address_in(text: str) -> Address:
+    """Return an address; one of IPv4 as such, also where a socket for both kinds writes it as one of IPv6.
+
+    Raises:
+        ValueError: it is none.
+    """
+    address = ipaddress.ip_address(text)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
 
 
 def proxies_of(texts: Sequence[str]) -> list[Network]:
@@ -38,7 +50,7 @@ def source_of(address: str | None, forwarded: str | None, trusted_proxies: Seque
     hops = [*reversed(forwarded.split(","))]
     for hop in hops if address is None else (address, *hops):
         try:
-            ip = ipaddress.ip_address(hop.strip())
+            ip = address_in(hop.strip())
         except ValueError:
             return source
         source = str(ip)
