@@ -79,3 +79,50 @@ async def test_what_a_task_read_before_is_not_taken_after(
         assert holds(tokens, change)
         await tokens.refresh_settings()
         assert holds(tokens, change)
+
+
+def test_a_thread_gets_what_it_has_set_while_another_one_sets_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store_now(f"sqlite:///{tmp_path}/s.db")
+    has_begun, goes_on, run_now = threading.Event(), threading.Event(), store.run_now
+    with SessionTokens(store) as tokens:
+
+        def run_late(*asked: Any) -> Any:
+            if threading.current_thread() is slow:
+                has_begun.set()
+                assert goes_on.wait(30)
+            return run_now(*asked)
+
+        monkeypatch.setattr(store, "run_now", run_late)
+        slow = threading.Thread(target=tokens.set_setting, args=("events", "durable"))
+        slow.start()
+        assert has_begun.wait(30)
+        assert tokens.set_setting("max_sessions", 7).value == 7
+        assert tokens.settings.max_sessions == 7
+        goes_on.set()
+        slow.join(30)
+        assert (tokens.settings.max_sessions, store.listeners.kept) == (7, True)
+
+
+async def test_a_task_gets_what_it_has_set_while_another_one_sets_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await open_store(f"sqlite:///{tmp_path}/s.db")
+    has_begun, goes_on, run = asyncio.Event(), asyncio.Event(), store.run
+    async with AsyncSessionTokens(store) as tokens:
+
+        async def run_late(*asked: Any) -> Any:
+            if asyncio.current_task() is slow:
+                has_begun.set()
+                await goes_on.wait()
+            return await run(*asked)
+
+        monkeypatch.setattr(store, "run", run_late)
+        slow = asyncio.create_task(tokens.set_setting("events", "durable"))
+        await has_begun.wait()
+        assert (await tokens.set_setting("max_sessions", 7)).value == 7
+        assert tokens.settings.max_sessions == 7
+        goes_on.set()
+        await slow
+        assert (tokens.settings.max_sessions, store.listeners.kept) == (7, True)

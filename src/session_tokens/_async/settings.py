@@ -55,7 +55,7 @@ class AsyncSettingCommands(AsyncCore):
         if name == "events":
             self._insist_it_keeps_events()
             await self.refresh_settings()
-        with self._readings.changing():
+        with self._readings.changing(name):
             if name == "events" and text == "durable" and self._stored.events is not UNSET:
                 self.store.listeners.keep(True)  # before the change, which tells those who follow of the gap
             await self._do("set_setting", idempotency_key, (name, text), change_general, name, kept_as, text)

@@ -220,7 +220,7 @@ class SyncCore:
         if wanted is UNSET:
             return
         self._insist_it_keeps_events()
-        with self._readings.changing():
+        with self._readings.changing("events"):
             if wanted == "durable":
                 self.store.listeners.keep(True)  # before the change, which may itself be an event
             self._run(event_rules.switch_events, wanted)
@@ -296,7 +296,7 @@ class SyncCore:
         with self._readings.latest(reading) as is_latest:
             if is_latest:
                 self._take(settings_kept(texts, self._stored))
-                if self.store.keeps_events:
+                if self.store.keeps_events and not self._readings.is_changing("events"):
                     self.store.listeners.keep(self._stored.events == "durable")
             self._stale_at_s = time.monotonic() + (self._refresh_s if is_latest else 0)
 

@@ -17,7 +17,8 @@ class Readings:
 
     def __init__(self) -> None:
         self._lock = held_over_forks(threading.Lock())
-        self._begun = self._taken = self._changes = 0
+        self._begun = self._taken = 0
+        self._under_way: list[str] = []
 
     def begin(self) -> int:
         """Return the number of a reading that begins now."""
@@ -29,20 +30,24 @@ class Readings:
     def latest(self, reading: int) -> Iterator[bool]:
         """Tell whether what a reading found is to be taken within the block, where no other one is."""
         with self._lock:
-            is_latest = reading > self._taken and not self._changes
+            is_latest = reading > self._taken
             if is_latest:
                 self._taken = reading
             yield is_latest
 
+    def is_changing(self, name: str) -> bool:
+        """Whether a change of something is under way, which what is read by now may know or not."""
+        return name in self._under_way
+
     @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Change something within the block: what is read until its end is not taken."""
+    def changing(self, name: str) -> Iterator[None]:
+        """Change something within the block: what began to be read until its end is not taken after it."""
         with self._lock:
-            self._changes += 1
+            self._under_way.append(name)
         try:
             yield
         finally:
             with self._lock:
-                self._changes -= 1
+                self._under_way.remove(name)
                 self._begun += 1
                 self._taken = self._begun
