@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 
 from .contract.queries import DueRecord
+from .contract.threads import started
 from .contract.transaction import Rule
 from .errors import AdapterError, SessionTokensError, StoreBusy, StoreUnavailable
 from .rules.expiry import sweep_idempotency, sweep_session, sweep_token
@@ -113,13 +114,7 @@ class ThreadSweeper:
 
     def __init__(self, swept: object, sweep: Callable[..., int], interval_s: float) -> None:
         self._stop = threading.Event()
-        self._thread = threading.Thread(
-            target=_sweep_again_and_again,
-            args=(weakref.ref(swept), sweep, interval_s, self._stop),
-            name="session-tokens sweeper",
-            daemon=True,
-        )
-        self._thread.start()
+        self._thread = started("sweeper", _sweep_again_and_again, weakref.ref(swept), sweep, interval_s, self._stop)
 
     @classmethod
     def start(cls, swept: object, sweep: Callable[..., int], interval_s: float) -> ThreadSweeper:

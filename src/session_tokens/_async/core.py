@@ -142,11 +142,11 @@ class AsyncCore:
             tokens = cls(store, settings, audit=audit)
             await tokens.record_events()
             await tokens.refresh_settings()
+            if sweep:
+                tokens._sweeper = TaskSweeper(tokens, cls._sweep, tokens._policy.sweep_interval_ms / 1000)
         except BaseException:
             await store.close()
             raise
-        if sweep:
-            tokens._sweeper = TaskSweeper(tokens, cls._sweep, tokens._policy.sweep_interval_ms / 1000)
         return tokens
 
     async def close(self) -> None:

@@ -143,11 +143,11 @@ class SyncCore:
             tokens = cls(store, settings, audit=audit)
             tokens.record_events()
             tokens.refresh_settings()
+            if sweep:
+                tokens._sweeper = ThreadSweeper(tokens, cls._sweep, tokens._policy.sweep_interval_ms / 1000)
         except BaseException:
             store.close_now()
             raise
-        if sweep:
-            tokens._sweeper = ThreadSweeper(tokens, cls._sweep, tokens._policy.sweep_interval_ms / 1000)
         return tokens
 
     def close(self) -> None:

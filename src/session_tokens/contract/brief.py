@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar, cast
 
-from ..errors import StoreBusy
+from ..errors import StoreBusy, StoreUnavailable
 from .forks import in_children
+from .threads import started
 
 T = TypeVar("T")
 
@@ -61,12 +62,17 @@ def done_within(patience_s: float, call: Callable[[], T]) -> T:
 
     Raises:
         StoreBusy: it did not, and goes on by itself; or all threads are taken, and it was not made.
+        StoreUnavailable: no thread can be started.
     """
     places, until_s = _places, time.monotonic() + patience_s
     if not places.acquire(timeout=patience_s):
         raise late(patience_s)
     made = _Call(call, places)
-    threading.Thread(target=made.make, name="session-tokens brief call", daemon=True).start()
+    try:
+        started("brief call", made.make)
+    except StoreUnavailable:
+        places.release()
+        raise
     return made.outcome(until_s, patience_s)
 
 

@@ -20,7 +20,8 @@ from contextvars import ContextVar, copy_context
 from typing import Any, NamedTuple
 
 from ..contract.forks import anew_in_children
-from ..errors import AdapterError, InvalidInput
+from ..contract.threads import started
+from ..errors import AdapterError, InvalidInput, StoreUnavailable
 
 
 class TakingBack(NamedTuple):
@@ -112,7 +113,7 @@ def _in_daemon_thread(method: Callable[..., Any], args: tuple[str, ...]) -> Futu
         except BaseException as error:  # it is handed to the caller
             future.set_exception(error)
 
-    threading.Thread(target=work, name="session-tokens db call", daemon=True).start()
+    started("db call", work)
     return future
 
 
@@ -177,11 +178,14 @@ class SyncDBCalls:
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         with self._starting:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=_run_and_close, args=(self._loop,), name="session-tokens db loop", daemon=True
-                )
-                self._thread.start()
+                loop = asyncio.new_event_loop()
+                try:
+                    self._thread = started("db loop", _run_and_close, loop)
+                except StoreUnavailable:
+                    loop.close()
+                    coroutine.close()
+                    raise
+                self._loop = loop
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result(self._timeout_s)

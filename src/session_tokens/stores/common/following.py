@@ -17,6 +17,8 @@ from weakref import WeakSet
 
 from ...contract.forks import in_children
 from ...contract.near_cache import Lease, NearCache
+from ...contract.threads import started
+from ...errors import StoreUnavailable
 
 log = logging.getLogger("session_tokens.stores")
 
@@ -92,8 +94,10 @@ class Following(ABC):
             return
         with self._starting:
             if self._thread is None and not self.is_stopping:
-                self._thread = threading.Thread(target=self._run, name="session-tokens near cache", daemon=True)
-                self._thread.start()
+                try:
+                    self._thread = started("near cache", self._run)
+                except StoreUnavailable as error:  # nothing is near, and whoever asks next begins it
+                    self._tell(error)
 
     def leave(self) -> None:
         """Have the thread end, without waiting for it."""

@@ -23,6 +23,7 @@ from typing import Any, Generic, TypeVar
 
 from ...clock import NEVER, Clock
 from ...contract.brief import late
+from ...contract.threads import start, to_be_started
 from ...contract.transaction import Rule, Transaction
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import Keyring
@@ -191,10 +192,12 @@ class Writer:
             if self._waiting.qsize() >= WAITING_MAX:
                 raise StoreBusy(f"{WAITING_MAX} commands wait for the database; try again later")
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._work, args=(self._waiting,), name="session-tokens writer", daemon=True
-                )
-                self._thread.start()
+                self._thread = to_be_started("writer", self._work, self._waiting)
+                try:
+                    start(self._thread)
+                except StoreUnavailable:
+                    self._thread = None
+                    raise
             self._waiting.put(command)
 
     def stop(self, why: str, *, wait: bool = True) -> None:

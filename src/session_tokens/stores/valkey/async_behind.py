@@ -11,6 +11,9 @@ from ...errors import StoreError
 
 log = logging.getLogger("session_tokens.stores")
 
+LEFT = "a commit over several partitions is left to others to be finished: %s"
+FAILED = "a commit over several partitions could not be finished here, and is left to others"
+
 Work = Callable[[Callable[[], None]], Awaitable[None]]
 """Is given what to call when the part is over that somebody may wait for."""
 
@@ -45,7 +48,9 @@ class AsyncBehind:
         try:
             await work(is_over)
         except StoreError as error:
-            log.info("a commit over several partitions is left to others to be finished: %s", error)
+            log.info(LEFT, error)
+        except Exception:  # a fault of ours; whoever made the commit has their answer
+            log.exception(FAILED)
         finally:
             is_over()
 

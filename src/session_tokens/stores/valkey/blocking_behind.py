@@ -9,7 +9,9 @@ from collections import deque
 from collections.abc import Callable
 
 from ...contract.forks import anew_in_children
-from ...errors import StoreError
+from ...contract.threads import started
+from ...errors import StoreError, StoreUnavailable
+from .async_behind import FAILED, LEFT
 
 log = logging.getLogger("session_tokens.stores")
 
@@ -43,11 +45,14 @@ class BlockingBehind:
     def do(self, work: Work) -> None:
         """Begin some work; what fails of it is done by whoever needs it done."""
         with self._changed:
+            if self._thread is None:
+                try:
+                    self._thread = started("finish", self._run)
+                except StoreUnavailable as error:
+                    log.info(LEFT, error)
+                    return
             self._work.append(work)
             self._waited_for += 1
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="session-tokens finish", daemon=True)
-                self._thread.start()
             self._changed.notify_all()
 
     def settle(self, patience_s: float | None = None) -> None:
@@ -91,6 +96,8 @@ class BlockingBehind:
             try:
                 work(is_over)
             except StoreError as error:
-                log.info("a commit over several partitions is left to others to be finished: %s", error)
+                log.info(LEFT, error)
+            except Exception:  # a fault of ours, and no reason to leave what comes next
+                log.exception(FAILED)
             finally:
                 is_over()
