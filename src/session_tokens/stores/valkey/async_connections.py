@@ -157,12 +157,16 @@ class AsyncConnections(Connections):
             if connection is not None:
                 await connection.disconnect(nowait=True)
             raise
+        await self.give_back(connection, run)
+        self._believe(run, probe)
+        return answers
+
+    async def give_back(self, connection: Any, run: str) -> None:
+        """Keep a connection for a later exchange, or close it."""
         if run == self.run and not self._closed and len(self._idle) < IDLE_MAX:
             self._idle.append((connection, run, time.monotonic()))
         else:
             await connection.disconnect(nowait=True)
-            self._believe(run, probe)
-        return answers
 
     async def _insist(self, connection: _AsyncConnection, run_before: str, run: str) -> None:
         """Return if a commit may be sent: to the run on which it was judged, and where replicas can confirm it."""
@@ -176,8 +180,8 @@ class AsyncConnections(Connections):
     async def _let_go(self, connection: _AsyncConnection | None, run: str, error: Exception, *, is_whole: bool) -> None:
         """Keep a connection after an error, or close it; all idle ones too, where the server may be no primary."""
         if connection is not None:
-            if is_whole and run == self.run:
-                self._idle.append((connection, run, time.monotonic()))
+            if is_whole:
+                await self.give_back(connection, run)
             else:
                 await connection.disconnect(nowait=True)
         if self._is_led_astray(error):
@@ -294,8 +298,10 @@ async def _is_usable(connection: _AsyncConnection) -> bool:
     try:
         if not await connection.can_read_destructive():
             return True
-    except Exception as error:
+    except BaseException as error:
+        await connection.disconnect(nowait=True)
         if not is_driver_error(error):
             raise
+        return False
     await connection.disconnect(nowait=True)
     return False

@@ -13,7 +13,7 @@ from ...errors import StoreError, StoreUnavailable
 from ..common.retry import CircuitBreaker, Elsewhere, NotExecuted, OnTheMove, RetryPolicy
 from .async_connections import AsyncConnections
 from .cluster_map import ClusterMap, ClusterNode, JudgedElsewhere, Pending, Router
-from .connections import IDLE_MAX, LOOKED_FOR, TIME, Moved, NoTimeLeft, Steps, arrived
+from .connections import LOOKED_FOR, TIME, Moved, NoTimeLeft, Steps, arrived
 from .errors import UNKNOWN_OUTCOME, is_driver_error, is_refusal, trouble
 from .joint import Call
 from .packing import pack
@@ -58,13 +58,6 @@ class AsyncNode(AsyncConnections):
                 await connection.disconnect(nowait=True)
             raise
         return connection, run
-
-    async def give_back(self, connection: Any, run: str) -> None:
-        """Keep a connection for a later exchange, or close it."""
-        if run == self.run and not self._closed and len(self._idle) < IDLE_MAX:
-            self._idle.append((connection, run, time.monotonic()))
-        else:
-            await connection.disconnect(nowait=True)
 
     async def learn(self, cluster: ClusterMap, timeout_s: float) -> None:
         """Ask for the slot map.

@@ -157,12 +157,16 @@ class BlockingConnections(Connections):
             if connection is not None:
                 connection.disconnect()
             raise
+        self.give_back(connection, run)
+        self._believe(run, probe)
+        return answers
+
+    def give_back(self, connection: Any, run: str) -> None:
+        """Keep a connection for a later exchange, or close it."""
         if run == self.run and not self._closed and len(self._idle) < IDLE_MAX:
             self._idle.append((connection, run, time.monotonic()))
         else:
             connection.disconnect()
-            self._believe(run, probe)
-        return answers
 
     def _insist(self, connection: _BlockingConnection, run_before: str, run: str) -> None:
         """Return if a commit may be sent: to the run on which it was judged, and where replicas can confirm it."""
@@ -176,8 +180,8 @@ class BlockingConnections(Connections):
     def _let_go(self, connection: _BlockingConnection | None, run: str, error: Exception, *, is_whole: bool) -> None:
         """Keep a connection after an error, or close it; all idle ones too, where the server may be no primary."""
         if connection is not None:
-            if is_whole and run == self.run:
-                self._idle.append((connection, run, time.monotonic()))
+            if is_whole:
+                self.give_back(connection, run)
             else:
                 connection.disconnect()
         if self._is_led_astray(error):
@@ -294,8 +298,10 @@ def _is_usable(connection: _BlockingConnection) -> bool:
     try:
         if not connection.can_read(timeout=0):
             return True
-    except Exception as error:
+    except BaseException as error:
+        connection.disconnect()
         if not is_driver_error(error):
             raise
+        return False
     connection.disconnect()
     return False

@@ -13,7 +13,7 @@ from ...errors import StoreError, StoreUnavailable
 from ..common.retry import CircuitBreaker, Elsewhere, NotExecuted, OnTheMove, RetryPolicy
 from .blocking_connections import BlockingConnections
 from .cluster_map import ClusterMap, ClusterNode, JudgedElsewhere, Pending, Router
-from .connections import IDLE_MAX, LOOKED_FOR, TIME, Moved, NoTimeLeft, Steps, arrived
+from .connections import LOOKED_FOR, TIME, Moved, NoTimeLeft, Steps, arrived
 from .errors import UNKNOWN_OUTCOME, is_driver_error, is_refusal, trouble
 from .joint import Call
 from .packing import pack
@@ -58,13 +58,6 @@ class BlockingNode(BlockingConnections):
                 connection.disconnect()
             raise
         return connection, run
-
-    def give_back(self, connection: Any, run: str) -> None:
-        """Keep a connection for a later exchange, or close it."""
-        if run == self.run and not self._closed and len(self._idle) < IDLE_MAX:
-            self._idle.append((connection, run, time.monotonic()))
-        else:
-            connection.disconnect()
 
     def learn(self, cluster: ClusterMap, timeout_s: float) -> None:
         """Ask for the slot map.
