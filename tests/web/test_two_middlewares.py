@@ -64,3 +64,22 @@ async def test_a_visitor_is_logged_out_of_nothing(caplog: pytest.LogCaptureFixtu
         assert "session" in (await AsyncClient(transport=transport).get("http://shop.example/page")).cookies
 
     assert [] == said(caplog)
+
+
+async def test_the_headers_of_an_answer_may_be_there_to_be_read_once() -> None:
+    """ASGI has them as what can be gone through, and nothing more."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope[SESSION]["seen"] = True
+        headers = (header for header in [(b"content-type", b"text/plain"), (b"x-page", b"1")])
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"page"})
+
+    async with await AsyncSessionTokens.open("memory://", sweep=False) as tokens:
+        transport = ASGITransport(SessionMiddleware(app, store=tokens))
+        async with AsyncClient(transport=transport, base_url="http://shop.example") as browser:
+            pages = [await browser.get("/page") for _ in range(2)]
+
+    assert [("text/plain", "1")] * 2 == [
+        (page.headers.get("content-type"), page.headers.get("x-page")) for page in pages
+    ]

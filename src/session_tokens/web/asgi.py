@@ -396,15 +396,15 @@ class Response(Connection):
     def send(self, message: Message) -> Awaitable[None]:
         """Send a message of the application."""
         if message["type"] == "http.response.start" and not self.has_begun:
-            if self.session.record is not None:
-                self._keeping.cookie.look_for_another(message.get("headers", ()), is_https=self.incoming.is_https)
             if not self.session.is_untouched or message["status"] == 500:
                 return self._begin(message)
             self.has_begun = True
         return _nothing() if self._is_refused else self._send(message)
 
     async def _begin(self, message: Message) -> None:
-        session = self.session
+        session, headers = self.session, list(message.get("headers", ()))
+        if session.record is not None:
+            self._keeping.cookie.look_for_another(headers, is_https=self.incoming.is_https)
         if session.is_logging_in and session.is_forged:
             await self._replace(403, FORGED)
             return
@@ -426,7 +426,7 @@ class Response(Connection):
             return
         self.has_begun = True
         cookie = self._keeping.cookie_header(change, session, is_https=self.incoming.is_https)
-        message["headers"] = headers_with(list(message.get("headers", ())), cookie, accessed=session.accessed)
+        message["headers"] = headers_with(headers, cookie, accessed=session.accessed)
         await self._send(message)
 
     async def _replace(self, status: int, text: str) -> None:
