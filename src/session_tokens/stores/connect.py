@@ -177,10 +177,7 @@ def _open_embedded(
     if "synchronous" in named.options:
         options["synchronous"] = named.options["synchronous"]
     if "busy_timeout" in named.options:
-        try:
-            options["busy_timeout_s"] = float(named.options["busy_timeout"])
-        except ValueError:
-            raise InvalidInput("the option busy_timeout of the store's URL is a number of seconds") from None
+        options["busy_timeout_s"] = named.number("busy_timeout", 0, 0, 3600)
     return sqlite.open_sqlite(
         named.path, pepper=pepper, clock=clock, space=space, fix_clock=fix_clock, sealed=sealed, **options
     )

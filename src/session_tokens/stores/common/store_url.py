@@ -7,6 +7,7 @@ user, password and options of a server's URL also ``/`` ``%2F`` and ``@`` ``%40`
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,11 +35,19 @@ ESCAPES = "write % as %25, ? as %3F, # as %23, and in user or password / as %2F 
 TABLES_END = "_tt"
 """How the name spaces end in which ``TokenTables`` of SQL servers lie."""
 
+HOST_LENGTH_MAX = 253
+NAME_BYTES_MAX = 220
+PATH_BYTES_MAX = 480
+"""How long the name of an SQLite file and its whole path may be: below what file systems (255) and SQLite (504) take,
+because the names of the files beside it are longer."""
+
 _NAME_SPACE = re.compile(r"[a-z_][a-z0-9_]*")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,30}")
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]*\]|[^\[\]:@]*)(?::([0-9]{0,6}))?", re.ASCII)
 _OPTION = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")  # what float() takes besides is written by mistake
+_WHOLE = re.compile(r"[0-9]{1,9}")
 _MONITORED = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 
@@ -79,13 +88,21 @@ class StoreURL:
         Raises:
             InvalidInput: it is none, or out of bounds.
         """
-        try:
-            number = float(self.options.get(name, default))
-        except ValueError:
-            number = float("nan")
-        if not least <= number <= most:
+        text = self.options.get(name)
+        if text is not None and (not _NUMBER.fullmatch(text) or not least <= float(text) <= most):
             raise InvalidInput(f"{name} is a number from {least:g} to {most:g}")
-        return number
+        return default if text is None else float(text)
+
+    def whole(self, name: str, default: int, least: int, most: int) -> int:
+        """Return an option that is a whole number.
+
+        Raises:
+            InvalidInput: it is none, or out of bounds.
+        """
+        text = self.options.get(name)
+        if text is not None and (not _WHOLE.fullmatch(text) or not least <= int(text) <= most):
+            raise InvalidInput(f"{name} is a whole number from {least} to {most}")
+        return default if text is None else int(text)
 
     @property
     def way(self) -> str:
@@ -177,10 +194,31 @@ def _hosts_of(text: str) -> tuple[tuple[str, int | None], ...]:
                 f"is part of a password, {ESCAPES}"
             )
         host, port = match.groups()
-        if port and not 1 <= int(port) <= 65_535:
-            raise InvalidInput("a port in the store's URL is a number from 1 to 65535")
-        hosts.append((_plain(host.strip("[]")), int(port) if port else None))
+        host = _plain(host.strip("[]"))
+        insist_on_host_and_port(host, port or "")
+        hosts.append((host, int(port) if port else None))
     return tuple(hosts)
+
+
+def insist_on_host_and_port(host: str, port: str) -> None:
+    """See that a host can be looked up, whether it is there or not, and that a port is one; either may be empty.
+
+    Raises:
+        InvalidInput: not so.
+    """
+    if port and not (_WHOLE.fullmatch(port) and 1 <= int(port) <= 65_535):
+        raise InvalidInput("a port in the store's URL is a number from 1 to 65535")
+    if host.startswith("/"):  # the folder of a socket
+        return
+    try:
+        length = len(host.encode("idna"))
+    except UnicodeError:
+        length = HOST_LENGTH_MAX + 1
+    if length > HOST_LENGTH_MAX:
+        raise InvalidInput(
+            "a host of the store's URL can be none: between its dots stand 1 to 63 characters, in all at most "
+            f"{HOST_LENGTH_MAX}"
+        )
 
 
 def _options_of(query: str) -> dict[str, str]:
@@ -210,8 +248,18 @@ def _refuse_misplaced(url: StoreURL, has_credentials: bool) -> None:
             )
         if not url.path or url.path == ":memory:":
             raise InvalidInput("sqlite:/// needs a path to a file; for a store in memory use memory://")
+        _refuse_long_path(os.fsencode(os.path.abspath(url.path)))
     if url.kind == "valkey":
         _refuse_misplaced_of_valkey(url)
+
+
+def _refuse_long_path(path: bytes) -> None:
+    *folders, name = path.split(b"/")
+    if len(path) > PATH_BYTES_MAX or len(name) > NAME_BYTES_MAX or any(len(folder) > 255 for folder in folders):
+        raise InvalidInput(
+            f"the path of an SQLite file is too long: at most {PATH_BYTES_MAX} bytes from the root on, of them "
+            f"{NAME_BYTES_MAX} for the file's name"
+        )
 
 
 def _refuse_misplaced_of_valkey(url: StoreURL) -> None:
@@ -237,6 +285,8 @@ def _refuse_misplaced_of_valkey(url: StoreURL) -> None:
         )
     elif url.path and not (url.path.isascii() and url.path.isdigit()):
         raise InvalidInput("the path of a Valkey store's URL is the number of its database, such as /0")
+    elif url.path and url.options.get("db", url.path) != url.path:
+        raise InvalidInput("path and db of the store's URL are the numbers of two databases; leave one out")
 
 
 def name_space_in_sql(namespace: str, space: str, most: int) -> str:

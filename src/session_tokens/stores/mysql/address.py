@@ -79,7 +79,7 @@ def address_of(url: str, space: str = "") -> Address:
         database=named.path,
         namespace=namespace,
         timeout_s=named.number("timeout", 1, 0.01, 60),
-        pool_size=int(named.number("pool_size", 10, 1, 1000)),
+        pool_size=named.whole("pool_size", 10, 1, 1000),
         tls=_tls(options.get("ssl_mode"), options.get("ssl_ca"), options.get("ssl_cert"), options.get("ssl_key")),
     )
 

@@ -10,7 +10,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq import Conninfo
 
 from ...errors import InvalidInput
-from ..common.store_url import StoreURL, name_space_in_sql, store_url_of
+from ..common.store_url import StoreURL, insist_on_host_and_port, name_space_in_sql, store_url_of
 
 DEFAULT_NAMESPACE = "session_tokens"
 NAMESPACE_MAX = 40
@@ -100,10 +100,10 @@ def address_of(url: str, space: str = "") -> Address:
     conninfo = _conninfo(named, {name: value for name, value in named.options.items() if name not in ours})
     return Address(
         conninfo=conninfo,
-        hosts=max(1, len(named.hosts)),
+        hosts=len(named.options["host"].split(",")) if "host" in named.options else max(1, len(named.hosts)),
         namespace=namespace,
         timeout_s=named.number("timeout", 1, 0.01, 3600),
-        pool_size=int(named.number("pool_size", 10, 1, 1000)),
+        pool_size=named.whole("pool_size", 10, 1, 1000),
         prepared=_SWITCH[ours["prepared"]],
         replicas=_replicas(named, ours["durability"]),
     )
@@ -114,7 +114,7 @@ def _replicas(named: StoreURL, durability: str) -> int:
     if durability not in _DURABILITY:
         raise InvalidInput("the option durability of the store's URL is server (as PostgreSQL is set) or replicated")
     if durability == "replicated":
-        return int(named.number("replicas", 1, 1, REPLICAS_MAX))
+        return named.whole("replicas", 1, 1, REPLICAS_MAX)
     if "replicas" in named.options:
         raise InvalidInput("the option replicas of the store's URL goes with durability=replicated")
     return 0
@@ -134,6 +134,21 @@ def _check_options(options: dict[str, str]) -> None:
             raise InvalidInput(f"{name} in the store's URL is a whole number")
 
 
+def _check_servers(hosts: str, ports: str) -> None:
+    """See that hosts and ports can be such, and that one port is for all hosts or each has its own.
+
+    Raises:
+        InvalidInput: not so.
+    """
+    each_host, each_port = hosts.split(","), ports.split(",")
+    if len(each_port) > 1 and len(each_port) != len(each_host):
+        raise InvalidInput("port in the store's URL names one port for all hosts, or one for each")
+    for host in each_host:
+        insist_on_host_and_port(host, "")
+    for port in each_port:
+        insist_on_host_and_port("", port)
+
+
 def _conninfo(named: StoreURL, options: dict[str, str]) -> str:
     """Return the address in the driver's own form; an option wins over what stands before the question mark."""
     if options.pop("ssl", None) == "true":  # as libpq reads the URLs of JDBC
@@ -148,6 +163,7 @@ def _conninfo(named: StoreURL, options: dict[str, str]) -> str:
         # Of one host nothing is to be chosen, and a pooler may report to a new client what its server was long ago.
         words.setdefault("target_session_attrs", "primary")
     _check_options(options)
+    _check_servers(words.get("host") or "", words.get("port") or "")
     words["client_encoding"] = "utf8"  # all text is UTF-8, here and there
     try:
         return make_conninfo(**{name: word for name, word in words.items() if word is not None})

@@ -13,7 +13,7 @@ from ...crypto.sealing import named_key
 from ...crypto.secret_form import PARTITIONS
 from ...errors import InvalidInput, StoreError
 from ..common.pepper_records import CLEAR, SEALED, VALUES, Mark, is_recorded_as_sealed, keys_lost, missing_error
-from ..common.retry import RetryPolicy
+from ..common.retry import TIMEOUT_S_MAX, RetryPolicy
 from ..common.store_url import PORTS, SENTINEL_PORT, StoreURL, store_url_of
 from .connections import Steps
 from .errors import NotPermitted, not_permitted
@@ -250,7 +250,7 @@ class Address:
         self.namespace = options.pop("namespace", "st")
         durability = options.pop("durability", "fast")
         replicas = options.pop("replicas", "1" if durability == "replicated" else "0")
-        timeout = options.pop("timeout", None)
+        has_timeout = options.pop("timeout", None) is not None
         several = str(PARTITIONS)
         partitions = options.pop("partitions", several if self.way == "cluster" else "1")
         if partitions not in ("1", several):
@@ -261,12 +261,8 @@ class Address:
         if not replicas.isdecimal() or not replicas.isascii() or (durability == "replicated") != (int(replicas) > 0):
             raise InvalidInput("the option replicas of the store's URL is 1 or more, with durability=replicated")
         self.replicas = int(replicas)
-        try:
-            self.policy = RetryPolicy() if timeout is None else RetryPolicy(timeout_s=float(timeout))
-        except ValueError as error:
-            if isinstance(error, InvalidInput):
-                raise
-            raise InvalidInput("the option timeout of the store's URL is a number of seconds") from None
+        timeout_s = self._named.number("timeout", RetryPolicy().timeout_s, 0.001, TIMEOUT_S_MAX)
+        self.policy = RetryPolicy(timeout_s=timeout_s) if has_timeout else RetryPolicy()
         self.sentinel_credentials = (
             options.pop("sentinel_user", self._named.user or "") or None,
             options.pop("sentinel_password", self._named.password or "") or None,
