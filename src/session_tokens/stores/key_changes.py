@@ -6,12 +6,18 @@ current one, and only then promoted, at the least a minute after a store has rec
 everything is written anew under the current one, batch by batch; broken off, it is begun again, and nothing is lost
 meanwhile. What is looked up under an old pepper moves when its secret is used, or ends, and nobody but the holder of
 the secret can do that: so long the old pepper stays.
+
+A change reads the key file and writes it anew, so one at a time does: another one that comes between would be taken
+back, or take back this one, and with it a key that records are under by then.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -76,19 +82,20 @@ def add_key(url: str, kind: KindOfKey) -> str:
 
     Raises:
         InvalidInput: keys do not come from a file, or the file holds too many, or the store has none of that kind.
+        Conflict: another command changes the keys.
     """
-    path, keys = _keys_of(url)
-    held = kind.held(keys)
-    if len(held) >= KEYS_MAX:
-        raise InvalidInput(f"{keys.source} holds {len(held)} {kind.name}s; retire old ones first")
-    with closing_now(open_anyway_now(url)) as store:
-        _insist_on_sealing(store, kind)  # and what is there opens the store
-    key = secrets.token_bytes(PEPPER_BYTES_MIN)
-    (key_id,) = checked_peppers(key)
-    (current, former), *others = held.items()
-    replace_key_file(path, kind.with_others(keys, {current: former, key_id: key, **dict(others)}))
-    with closing_now(open_anyway_now(url)):
-        return key_id
+    with _changing(url) as (path, keys):
+        held = kind.held(keys)
+        if len(held) >= KEYS_MAX:
+            raise InvalidInput(f"{keys.source} holds {len(held)} {kind.name}s; retire old ones first")
+        with closing_now(open_anyway_now(url)) as store:
+            _insist_on_sealing(store, kind)  # and what is there opens the store
+        key = secrets.token_bytes(PEPPER_BYTES_MIN)
+        (key_id,) = checked_peppers(key)
+        (current, former), *others = held.items()
+        replace_key_file(path, kind.with_others(keys, {current: former, key_id: key, **dict(others)}))
+        with closing_now(open_anyway_now(url)):
+            return key_id
 
 
 def promote_key(url: str, kind: KindOfKey, key_id: str | None) -> str:
@@ -101,9 +108,14 @@ def promote_key(url: str, kind: KindOfKey, key_id: str | None) -> str:
 
     Raises:
         InvalidInput: the file does not hold it, or several might be meant.
-        Conflict: it is the current one, or the store has known it for less than a minute.
+        Conflict: it is the current one, or the store has known it for less than a minute, or another command changes
+            the keys.
     """
-    path, keys = _keys_of(url)
+    with _changing(url) as (path, keys):
+        return _promoted(url, path, keys, kind, key_id)
+
+
+def _promoted(url: str, path: Path, keys: Keys, kind: KindOfKey, key_id: str | None) -> str:
     held = kind.held(keys)
     with closing_now(open_anyway_now(url)) as store:
         _insist_on_sealing(store, kind)
@@ -137,10 +149,17 @@ def retire_key(url: str, kind: KindOfKey, key_id: str, progress: Progress, neede
 
     Raises:
         InvalidInput: the file does not hold it, or the store has none of that kind.
-        Conflict: it is the current one, or something is still under it; nothing is lost.
+        Conflict: it is the current one, or something is still under it, or another command changes the keys; nothing
+            is lost.
         CorruptRecord, UnknownPepper: a record cannot be read; ``check --fix`` sets it aside.
     """
-    path, keys = _keys_of(url)
+    with _changing(url) as (path, keys):
+        _retire(url, path, keys, kind, key_id, progress, needed_by)
+
+
+def _retire(
+    url: str, path: Path, keys: Keys, kind: KindOfKey, key_id: str, progress: Progress, needed_by: NeededBy
+) -> None:
     _insist_it_is_held(keys, kind, key_id)
     if key_id == next(iter(kind.held(keys))):
         raise Conflict(f"the {kind.name} {key_id} is the current one; promote another first", key_id=key_id)
@@ -182,14 +201,39 @@ _REMEDY: Final = {
 }
 
 
-def _keys_of(url: str) -> tuple[Path, Keys]:
+@contextmanager
+def _changing(url: str) -> Iterator[tuple[Path, Keys]]:
+    """Return the key file of a store and what it holds, which nobody else changes meanwhile.
+
+    Raises:
+        InvalidInput: a store in memory or one that is not there, or no such file.
+        Conflict: another command is at it.
+    """
     named = store_url_of(url)
     if named.kind == "memory":
         raise InvalidInput("a store in memory has no key file; name one that outlives its process")
     insist_it_is_there(url)
     database = Path(named.path) if named.kind == "sqlite" else None
     path = key_path_of(database)
-    return path, read_key_file(path)
+    read_key_file(path)  # what is none is refused
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not _is_alone(descriptor, path):
+            raise Conflict(f"another command is changing the keys in {path}; run this one when that has ended")
+        yield path, read_key_file(path)
+    finally:
+        os.close(descriptor)
+
+
+def _is_alone(descriptor: int, path: Path) -> bool:
+    """Lock a key file that was opened until it is closed; return whether nobody else has done so, or replaced it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system that has no locks keeps nobody from changing the keys
+        pass
+    return os.path.samestat(os.fstat(descriptor), os.stat(path))
 
 
 def _insist_on_sealing(store: BlockingStore, kind: KindOfKey) -> None:
