@@ -15,10 +15,15 @@ import pytest
 from session_tokens import Conflict, InvalidInput, SessionTokens, Settings
 from session_tokens.audit.log import Audit
 from session_tokens.audit.reader import read_now, verifying
+from session_tokens.crypto.key_file import key_file_of, make_key_file, read_key_file
 from session_tokens.rules.copied_settings import ENDS, setting_moved, within_ends
+from session_tokens.rules.data_keys import data_keys_of
 from session_tokens.stores.backup import BackedUp, Moving, backup_store, restore_store
+from session_tokens.stores.key_changes import PEPPER as PEPPER_KEY
+from session_tokens.stores.key_changes import add_key, promote_key, retire_key
 from tests.helpers.command_line import Cli
 from tests.helpers.effort import times
+from tests.helpers.recorded_keys import added_long_ago
 
 MOVING = Moving(setting_moved, ENDS, within_ends)
 PEPPER = "5a" * 32
@@ -276,3 +281,85 @@ def test_what_is_no_backup_is_bad_input(cli: Cli, tmp_path: Path, content: str) 
     assert said.code == 2
     assert "no backup" in said.err
     assert ["file.db"] == sorted(path.name for path in tmp_path.iterdir())
+
+
+def test_a_backup_has_the_keys_that_it_needs_though_one_is_retired_meanwhile(tmp_path: Path) -> None:
+    """What is copied is as of the beginning; the key file is another one by the end."""
+    url, file = f"sqlite:///{tmp_path}/store.db", tmp_path / "store.db.key"
+    with SessionTokens.open(url, sweep=False) as tokens:
+        opened = tokens.open_session("ann")
+    (old,) = read_key_file(file).peppers
+    added_long_ago(url, new := add_key(url, PEPPER_KEY))
+    promote_key(url, PEPPER_KEY, new)
+    retiring = [old]
+
+    def retire(done: int, total: int) -> None:
+        if retiring:
+            with SessionTokens.open(url, sweep=False) as tokens:
+                tokens.rotate_session(opened.secret)
+            retire_key(url, PEPPER_KEY, retiring.pop(), quiet, data_keys_of)
+
+    backup_store(url, str(tmp_path / "backup.db"), retire, MOVING)
+    again = f"sqlite:///{tmp_path}/again.db"
+    restored(tmp_path / "backup.db", again)
+
+    assert (list(read_key_file(file).peppers), list(read_key_file(tmp_path / "again.db.key").peppers)) == (
+        [new], [new, old],
+    )  # fmt: skip
+    with SessionTokens.open(again, sweep=False) as tokens:
+        assert tokens.verify_session(opened.secret) is not None
+
+
+def test_what_is_put_back_takes_no_keys_from_a_store_that_is_made_there_meanwhile(tmp_path: Path) -> None:
+    """Nor from another backup: a database that is there goes on with the keys that it was made with."""
+    first, place = f"sqlite:///{tmp_path}/first.db", f"sqlite:///{tmp_path}/place.db"
+    SessionTokens.open(first, sweep=False).close()
+    backed_up(first, tmp_path / "backup.db")
+    secrets: list[str] = []
+
+    def make(done: int, total: int) -> None:
+        if not secrets:
+            with SessionTokens.open(place, sweep=False) as tokens:
+                secrets.append(tokens.open_session("ann").secret)
+
+    with pytest.raises(Conflict):
+        restore_store(str(tmp_path / "backup.db"), place, make, setting_moved)
+
+    with SessionTokens.open(place, sweep=False) as tokens:
+        assert tokens.verify_session(secrets[0]) is not None
+
+
+def test_keys_that_come_between_a_look_and_a_write_are_left_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process makes the key file at the last moment."""
+    first, place = f"sqlite:///{tmp_path}/first.db", tmp_path / "place.db"
+    SessionTokens.open(first, sweep=False).close()
+    backed_up(first, tmp_path / "backup.db")
+    link = os.link
+
+    def make_first(source: Path, target: Path, **options: bool) -> None:
+        monkeypatch.setattr(os, "link", link)
+        make_key_file(key_file_of(place))
+        link(source, target, **options)
+
+    monkeypatch.setattr(os, "link", make_first)
+    with pytest.raises(Conflict, match="holds other keys"):
+        restored(tmp_path / "backup.db", f"sqlite:///{place}")
+
+    assert read_key_file(key_file_of(place)).peppers != read_key_file(tmp_path / "first.db.key").peppers
+    assert not place.exists() and not list(tmp_path.glob("*.new*"))
+
+
+@pytest.mark.parametrize("content", ["another program's", "begun"])
+def test_what_is_no_store_is_not_backed_up(cli: Cli, tmp_path: Path, content: str) -> None:
+    """Such as a file whose first process was killed before it had made a table."""
+    with closing(sqlite3.connect(tmp_path / "store.db")) as made:
+        made.execute("PRAGMA journal_mode = WAL")
+        if content == "another program's":
+            made.execute("CREATE TABLE meta (a)")
+    said = cli("store", "backup", f"{tmp_path}/backup.db")
+
+    assert said.code == 2
+    assert "no store" in said.err
+    assert not [path for path in tmp_path.iterdir() if not path.name.startswith("store.db")]

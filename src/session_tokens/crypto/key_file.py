@@ -148,11 +148,9 @@ def replace_key_file(path: Path, keys: Keys) -> None:
     Raises:
         StoreUnavailable: it cannot be written there.
     """
-    kinds = {"pepper": keys.peppers, "data": keys.data, "index": keys.index}
-    lines = [f"{kind} {key_id} {key.hex()}\n" for kind, held in kinds.items() for key_id, key in held.items()]
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
+    draft = _draft_of(path)
     try:
-        _write_private(draft, (_HEAD + "".join(lines)).encode("ascii"))
+        _write_private(draft, _text_of(keys))
         try:
             os.replace(draft, path)
         except BaseException:
@@ -173,17 +171,22 @@ def make_key_file(path: Path) -> bool:
     Raises:
         StoreUnavailable: it cannot be written there.
     """
-    pepper, data, index = (secrets.token_bytes(PEPPER_BYTES_MIN) for _ in _KINDS)
-    (key_id,) = checked_peppers(pepper)
-    text = (
-        f"{_HEAD}"
-        f"pepper {key_id} {pepper.hex()}\n"
-        f"data {_id_of(data)} {data.hex()}\n"
-        f"index {_id_of(index)} {index.hex()}\n"
-    )
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
+    pepper, data, index = (checked_peppers(secrets.token_bytes(PEPPER_BYTES_MIN)) for _ in _KINDS)
+    if not put_key_file(path, Keys(pepper, f"the key file {path}", data, index)):
+        return False
+    (key_id,) = pepper
+    log.info("made the key file %s with the pepper %s; keep it apart from copies of the database", path, key_id)
+    return True
+
+
+def put_key_file(path: Path, keys: Keys) -> bool:
+    """Write keys into a new key file, unless there is one; return whether this call made it.
+
+    It appears as that of ``make_key_file`` does, and raises what that raises.
+    """
+    draft = _draft_of(path)
     try:
-        _write_private(draft, text.encode("ascii"))
+        _write_private(draft, _text_of(keys))
         try:
             os.link(draft, path, follow_symlinks=False)
         except FileExistsError:
@@ -195,13 +198,17 @@ def make_key_file(path: Path) -> bool:
         raise StoreUnavailable(
             f"the key file {path} cannot be made: {error.strerror}; {_remedy(error)}, or give pepper="
         ) from error
-    log.info("made the key file %s with the pepper %s; keep it apart from copies of the database", path, key_id)
     return True
 
 
-def _id_of(key: bytes) -> str:
-    (key_id,) = checked_peppers(key)
-    return key_id
+def _draft_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
+
+
+def _text_of(keys: Keys) -> bytes:
+    kinds = zip(_KINDS, (keys.peppers, keys.data, keys.index), strict=True)
+    lines = [f"{kind} {key_id} {key.hex()}\n" for kind, held in kinds for key_id, key in held.items()]
+    return (_HEAD + "".join(lines)).encode("ascii")
 
 
 def given_keyring(pepper: Pepper | None, store: str, sealed: bool | None = None) -> PepperKeyring:

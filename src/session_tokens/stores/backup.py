@@ -22,8 +22,8 @@ from ..crypto.key_file import (
     given_keys,
     key_file_of,
     keyring_of,
+    put_key_file,
     read_key_file,
-    replace_key_file,
 )
 from ..crypto.safe_places import insist_on_safe_folder
 from ..errors import Conflict, CorruptRecord, InvalidInput, StoreUnavailable
@@ -85,8 +85,10 @@ def backup_store(url: str, file: str, progress: Progress, moving: Moving) -> Bac
     try:
         if named.kind == "sqlite":
             source = Path(os.path.abspath(named.path))
+            _insist_it_is_ours(source, "no store of session-tokens; look at its name")
+            # Read before the copy is of its instant: a key that is retired meanwhile is needed there.
+            keys = read_key_file(key_file_of(source)) if given_keys(None) is None else None
             _copied_file(source, draft, progress)
-            keys = key_file_of(source) if given_keys(None) is None else None
         else:
             _dumped(url, draft, progress, moving)
             keys = None
@@ -116,7 +118,7 @@ def restore_store(
     named, path = store_url_of(url), Path(os.path.abspath(file))
     if not path.is_file():
         raise InvalidInput(f"there is no backup {path}")
-    _insist_it_is_backup(path)
+    _insist_it_is_ours(path, "no backup of a store; name what store backup made")
     if named.kind != "sqlite":
         counts, _, _ = copy_store(f"sqlite:///{path}", url, progress, move, sealed=sealed)
         return BackedUp(sum(counts.values()), None)
@@ -124,7 +126,7 @@ def restore_store(
     insist_it_is_new(target)
     draft = target.with_name(f"{target.name}.{secrets.token_hex(8)}.new")
     held = _keys_of(path)
-    keys = key_file_of(path) if given_keys(None) is None else None
+    keys = held if given_keys(None) is None else None
     try:
         _copied_file(path, draft, progress)
         _insist_on_keys(path, draft, held)
@@ -148,7 +150,13 @@ def _keys_of(backup: Path) -> Keys:
     return keys
 
 
-def _insist_it_is_backup(path: Path) -> None:
+def _insist_it_is_ours(path: Path, otherwise: str) -> None:
+    """Refuse a file that is no store.
+
+    Args:
+        path: of the file.
+        otherwise: what it is then.
+    """
     try:
         with closing(_reading(path)) as connection:
             if is_of_session_tokens(connection):
@@ -156,7 +164,7 @@ def _insist_it_is_backup(path: Path) -> None:
     except sqlite3.Error as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
             raise StoreUnavailable(f"{path} cannot be read: {error}") from error
-    raise InvalidInput(f"{path} is no backup of a store; name what store backup made")
+    raise InvalidInput(f"{path} is {otherwise}")
 
 
 def _insist_on_keys(backup: Path, copy: Path, keys: Keys) -> None:
@@ -222,18 +230,13 @@ def _dumped(url: str, draft: Path, progress: Progress, moving: Moving) -> None:
     backing_up.run()
 
 
-def put_in_place(draft: Path, path: Path, keys: Path | None) -> int:
+def put_in_place(draft: Path, path: Path, keys: Keys | None) -> int:
     """Give a whole database its name, after its keys have theirs; return how many records it holds."""
     count = _alone(draft)
-    if keys is not None:
-        beside = key_file_of(path)
-        held = read_key_file(keys)
-        if beside.exists():
-            there = read_key_file(beside)
-            if (there.peppers, there.data, there.index) != (held.peppers, held.data, held.index):
-                raise Conflict(f"the key file {beside} holds other keys; move it away, or name another file")
-        else:
-            replace_key_file(beside, held)
+    if keys is not None and not put_key_file(beside := key_file_of(path), keys):
+        there = read_key_file(beside)
+        if (there.peppers, there.data, there.index) != (keys.peppers, keys.data, keys.index):
+            raise Conflict(f"the key file {beside} holds other keys; move it away, or name another file")
     give_name(draft, path)
     return count
 
