@@ -185,3 +185,24 @@ def test_a_fork_takes_its_locks_while_other_threads_make_stores() -> None:
         for thread in making:
             thread.join()
         sys.setswitchinterval(before_s)
+
+
+def test_a_child_of_a_child_looks_at_whose_it_is_while_its_parent_does() -> None:
+    owned = forks.Owned()
+
+    def child() -> None:
+        looks, goes_on = threading.Event(), threading.Event()
+
+        def begin_anew() -> None:
+            looks.set()
+            assert goes_on.wait(60)
+
+        looking = threading.Thread(target=owned.look, args=(begin_anew,))
+        looking.start()
+        assert looks.wait(60)
+        anew = list[int]()
+        assert goes_on_in_a_child(lambda: owned.look(lambda: anew.append(1)))
+        goes_on.set()
+        looking.join()
+
+    assert goes_on_in_a_child(child)

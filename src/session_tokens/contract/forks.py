@@ -108,8 +108,9 @@ def _let_go() -> None:
 
 
 def _begin_anew() -> None:
-    global _process
+    global _looking, _process
     _process = os.getpid()
+    _looking = threading.Lock()  # whoever looked at that instant is not here to let go of it
     _let_go()
     for inherited in _inherited.present():
         inherited.begin_anew()
