@@ -178,6 +178,20 @@ async def test_a_failed_exchange_is_told_to_each_caller_with_an_error_of_its_own
     await stage.close()
 
 
+async def test_an_error_that_stands_for_many_answers_is_each_callers_own() -> None:
+    async def carry(numbers: Sequence[int]) -> Sequence[int | Exception]:
+        gone, other = StoreUnavailable("gone", retry_after_ms=7), CorruptRecord("torn")
+        return [gone, other, gone, gone]
+
+    stage: Coalescer[int, int] = Coalescer(carry)
+    ended = await asyncio.gather(*map(stage.ask, range(4)), return_exceptions=True)
+
+    assert [StoreUnavailable, CorruptRecord, StoreUnavailable, StoreUnavailable] == [*map(type, ended)]
+    assert 4 == len(set(map(id, ended)))
+    assert [{"retry_after_ms": 7}] * 2 == [error.details for error in ended[2:] if isinstance(error, StoreUnavailable)]
+    await stage.close()
+
+
 async def test_a_full_queue_makes_callers_wait() -> None:
     echo = Echo()
     echo.gate.clear()

@@ -218,11 +218,14 @@ class Coalescer(Generic[Q, A]):
             if not ended:
                 raise
             return
+        told: set[int] | None = None
         for (_, future), answer in zip(batch, answers, strict=True):
             if future.done():
                 continue
             if isinstance(answer, Exception):
-                future.set_exception(answer)
+                told = set() if told is None else told
+                future.set_exception(_own(answer) if id(answer) in told else answer)
+                told.add(id(answer))
             else:
                 future.set_result(answer)
 
