@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ import valkey
 from session_tokens import AsyncSessionTokens, SessionTokens, StoreUnavailable
 from session_tokens.testing import ManualClock
 from session_tokens.touching import QUIET_S
+from tests.helpers.full_disk import full_at
 from tests.helpers.servers.postgres import shared_server
 from tests.helpers.servers.valkey import ValkeyServer
 
@@ -46,12 +46,8 @@ class FullSqlite(Sqlite):
     @contextmanager
     def unwritable(self, id: str) -> Iterator[None]:
         """Let no file of this process grow any more, or be written at all."""
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-        try:
+        with full_at(0):
             yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class LockedSqlite(Sqlite):

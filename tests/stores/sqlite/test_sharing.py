@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -25,6 +23,7 @@ from session_tokens.records import TokenKind
 from session_tokens.stores.sqlite import connections as sqlite_connections
 from session_tokens.stores.sqlite.store import SqliteStore
 from tests.helpers.at_once import in_a_child
+from tests.helpers.full_disk import full_at
 from tests.helpers.sqlite_files import PEPPER, add_session, add_token, behind, opened, relabel
 
 HOLDER = """
@@ -307,14 +306,10 @@ def test_a_full_disk_refuses_the_command_and_keeps_what_there_was(tmp_path: Path
     def child() -> None:
         store = opened(path)
         store.run_now(add_session, "s1", "ann", store.clock)
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        size = Path(f"{path}-wal").stat().st_size
-        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 8192, hard))
-        with pytest.raises(StoreUnavailable, match="space"):
-            store.run_now(_many_tokens, 200)
-        assert session_of(store, "s1").owner == "ann"
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        with full_at(Path(f"{path}-wal").stat().st_size + 8192):
+            with pytest.raises(StoreUnavailable, match="space"):
+                store.run_now(_many_tokens, 200)
+            assert session_of(store, "s1").owner == "ann"
         store.run_now(relabel, "s1", "room again")
         store.close_now()
 
