@@ -22,7 +22,7 @@ import pytest
 from session_tokens import InvalidInput
 from session_tokens.service.checks import check_address
 from session_tokens.service.serve import serve
-from session_tokens.service.service_manager import ServiceManager
+from session_tokens.service.service_manager import ServiceManager, Sockets, sockets_given
 from session_tokens.service.unix_listener import UnixListener
 from tests.helpers.managed_service import Managed
 from tests.helpers.running_service import ROOT, received, request, status_of, told_in
@@ -263,6 +263,35 @@ def test_sockets_of_another_process_are_left_alone(start: Start) -> None:
     managed = start("--store", "memory://", "--port", "0", environment=environment)
 
     assert managed.secret
+
+
+@pytest.mark.parametrize("count", ["abc", "-1", "1.0", "\u0663", " 1"])
+def test_a_number_of_sockets_that_is_none_is_told(count: str) -> None:
+    """To be without them would be to listen elsewhere than everybody asks."""
+    environment = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": count}
+
+    with pytest.raises(InvalidInput, match="LISTEN_FDS"):
+        sockets_given(environment)
+
+
+@pytest.mark.parametrize("environment", [{}, {"LISTEN_FDS": "0"}])
+def test_no_sockets_are_none(environment: dict[str, str]) -> None:
+    assert Sockets([], None) == sockets_given({"LISTEN_PID": str(os.getpid()), **environment})
+
+
+@pytest.mark.parametrize("allowed", ["abc", "-1", "\u0663"])
+def test_a_watchdog_whose_patience_is_no_number_is_told(allowed: str) -> None:
+    with pytest.raises(InvalidInput, match="WATCHDOG_USEC"):
+        ServiceManager({"NOTIFY_SOCKET": "/run/systemd/notify", "WATCHDOG_USEC": allowed})
+
+
+@pytest.mark.parametrize("workers", [[], ["--workers", "2"]])
+def test_a_service_with_such_a_watchdog_does_not_start(start: Start, tmp_path: Path, workers: list[str]) -> None:
+    environment = {"NOTIFY_SOCKET": f"{tmp_path}/notify", "WATCHDOG_USEC": "soon"}
+    managed = start("--store", f"sqlite:///{tmp_path}/s.db", "--port", "0", *workers, environment=environment)
+
+    assert managed.stop() == 2
+    assert "WATCHDOG_USEC is a number" in managed.log_path.read_text()
 
 
 # --- a Unix socket of its own ---------------------------------------------------------------------------------------

@@ -42,24 +42,37 @@ def sockets_given(environment: MutableMapping[str, str] = os.environ) -> Sockets
     """Take the sockets that were handed to this process; their variables are removed, so that no child takes them too.
 
     Raises:
-        InvalidInput: what was handed over is no listening stream socket, or two are for the console.
+        InvalidInput: what was handed over is no listening stream socket, or two are for the console; or it is not
+            said how many there are.
     """
-    count = environment.get("LISTEN_FDS", "")
-    if environment.get("LISTEN_PID") != str(os.getpid()) or not count.isdecimal():
+    if environment.get("LISTEN_PID") != str(os.getpid()):
         return Sockets([], None)
+    count = _number_in(environment, "LISTEN_FDS")
     names = environment.get("LISTEN_FDNAMES", "").split(":")
     for variable in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
         environment.pop(variable, None)
-    if int(count) > SOCKETS_MAX:
+    if count > SOCKETS_MAX:
         raise InvalidInput(f"the service manager hands over {count} sockets; at most {SOCKETS_MAX} are taken")
     service: list[socket.socket] = []
     console: list[socket.socket] = []
-    for number in range(int(count)):
+    for number in range(count):
         taken = _listening(FIRST_FILE + number)
         (console if number < len(names) and names[number] == CONSOLE_NAME else service).append(taken)
     if len(console) > 1 or (console and not service):
         raise InvalidInput("the service manager hands over one socket named console at most, and one for the service")
     return Sockets(service, console[0] if console else None)
+
+
+def _number_in(environment: Mapping[str, str], name: str) -> int:
+    """Return the number that a service manager gives by a variable; 0 where it is not there, or empty.
+
+    Raises:
+        InvalidInput: it is no number.
+    """
+    text = environment.get(name, "") or "0"
+    if not (text.isascii() and text.isdigit()):
+        raise InvalidInput(f"{name} is a number, as a service manager gives it; take it out, or mend who sets it")
+    return int(text)
 
 
 def _listening(file: int) -> socket.socket:
@@ -95,6 +108,9 @@ class ServiceManager:
         environment: with ``NOTIFY_SOCKET`` where a manager wants reports, and ``WATCHDOG_USEC`` where it wants signs
             of life.
 
+    Raises:
+        InvalidInput: ``WATCHDOG_USEC`` is no number.
+
     Attributes:
         alive_every_s: how often it expects a sign of life; ``None`` for never.
     """
@@ -104,10 +120,9 @@ class ServiceManager:
         self._address = address if address.startswith(("/", "@")) else ""
         self._failed = False
         self.alive_every_s: float | None = None
-        allowed_us = environment.get("WATCHDOG_USEC", "")
         is_ours = environment.get("WATCHDOG_PID", "") in ("", str(os.getpid()))
-        if self._address and is_ours and allowed_us.isdecimal() and int(allowed_us):
-            self.alive_every_s = int(allowed_us) / 2_000_000
+        if self._address and is_ours:
+            self.alive_every_s = _number_in(environment, "WATCHDOG_USEC") / 2_000_000 or None
 
     def is_ready(self, status: str) -> None:
         """Say that the service answers; ``status`` is shown by ``systemctl status``."""
