@@ -150,7 +150,7 @@ def aiohttp_site(store: SessionTokens, gates: list[Gate], **options: Any) -> web
         await asyncio.to_thread(gates[0].wait)
         return web.json_response(seen)
 
-    app = web.Application()
+    app = web.Application(middlewares=[with_aiohttp.outages])
     aiohttp_session.setup(app, with_aiohttp.SessionTokensStorage(apart(store), **options))
     app.add_routes(
         [

@@ -2,63 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-from django.test.utils import override_settings
 
 from session_tokens import InvalidInput, SessionTokens
 from session_tokens.testing import ManualClock
-from session_tokens.web.django.opened import opened
 from session_tokens.web.rotating import Rotating
 from session_tokens.web.session import WebSession, drive, loading
-from tests.helpers import django_project as _  # noqa: F401  # it makes the settings
-from tests.helpers import django_sites
-from tests.helpers.more_sites import aiohttp_site, bottle_site, litestar_site, quart_site, serving_aiohttp
-from tests.helpers.web_sites import Gate, Site, flask_site, serving, shown, starlette_site
+from tests.helpers.rotating_sites import NAMES, rotating_site
+from tests.helpers.web_sites import Site, shown
 
 pytestmark = pytest.mark.share(3)
 
 EVERY_S, GRACE_S = 600, 60
-OPTIONS = {"rotate_every": EVERY_S, "rotation_grace": GRACE_S}
-MADE: dict[str, Callable[..., Any]] = {
-    "flask": lambda tokens, gates: flask_site(tokens, gates, options=OPTIONS),
-    "flask-permanent": lambda tokens, gates: flask_site(tokens, gates, options=OPTIONS, SESSION_PERMANENT=True),
-    "starlette": lambda tokens, gates: starlette_site(tokens, gates, **OPTIONS),
-    "quart": lambda tokens, gates: quart_site(tokens, gates, **OPTIONS),
-    "litestar": lambda tokens, gates: litestar_site(tokens, gates, **OPTIONS),
-    "aiohttp": lambda tokens, gates: aiohttp_site(tokens, gates, **OPTIONS),
-    "bottle": lambda tokens, gates: bottle_site(tokens, gates, **OPTIONS),
-}
-OF_WSGI = ("flask", "flask-permanent", "bottle", "django")
 
 
-@pytest.fixture(params=[*MADE, "django", "django-async"])
+@pytest.fixture(params=NAMES)
 def site(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Site]:
     """Serve a site whose cookies are replaced every ten minutes."""
-    name: str = request.param
-    gates: list[Gate] = django_sites.GATES if name.startswith("django") else []
-    is_asgi = name not in OF_WSGI
-    owner_of: Callable[[str], str] = lambda name: name  # noqa: E731
-    with ExitStack() as stack:
-        tokens = stack.enter_context(SessionTokens.open("memory://", clock=clock, sweep=False))
-        if name.startswith("django"):
-            project = {"SESSION_TOKENS_STORE": "memory://", "SESSION_TOKENS": OPTIONS, "ALLOWED_HOSTS": ["*"]}
-            stack.enter_context(override_settings(ROOT_URLCONF="tests.helpers.django_sites", **project))
-            opened.use(tokens)
-            stack.callback(opened.close)
-            stack.callback(django_sites.forget_users)
-            app = django_sites.made(is_asgi=is_asgi, is_ours=True)
-            address = stack.enter_context(serving(app, is_asgi=is_asgi)) + ("/async" if is_asgi else "")
-            owner_of = django_sites.owner_of
-        else:
-            app = MADE[name](tokens, gates)
-            served = serving_aiohttp(app) if name == "aiohttp" else serving(app, is_asgi=is_asgi)
-            address = stack.enter_context(served)
-        yield Site(address, tokens, gates, owner_of)
+    options = {"rotate_every": EVERY_S, "rotation_grace": GRACE_S}
+    with (
+        SessionTokens.open("memory://", clock=clock, sweep=False) as tokens,
+        rotating_site(request.param, tokens, options, "memory://") as site,
+    ):
+        yield site
 
 
 def cookie_of(browser: httpx.Client | httpx.Response) -> str | None:
@@ -142,6 +112,30 @@ def test_a_slow_request_puts_no_cookie_that_it_was_given_over_that_of_a_log_in(
 
         assert late.status_code == 200
         assert "ann" == shown(browser)[0]
+
+
+@pytest.mark.parametrize("how", ["fail", "status=500", "status=503"])
+@pytest.mark.parametrize("before", ["/put?cart=pen", "/log-in?name=ann"])
+def test_the_new_cookie_is_given_where_a_view_fails_too(site: Site, clock: ManualClock, how: str, before: str) -> None:
+    with site.browser() as browser:
+        browser.post(before)
+        seen = shown(browser)
+        clock.advance(EVERY_S)
+
+        assert browser.post(f"/log-in?name=ann&{how}").status_code >= 500
+        clock.advance(GRACE_S)
+        assert shown(browser) == seen
+
+
+def test_the_new_cookie_is_given_where_a_log_in_is_refused_too(site: Site, clock: ManualClock) -> None:
+    site.tokens.disable_owner(site.owner_of("bea"))
+    with site.browser() as browser:
+        browser.post("/put?cart=pen")
+        clock.advance(EVERY_S)
+
+        assert browser.post("/log-in?name=bea").status_code == 403
+        clock.advance(GRACE_S)
+        assert (None, "pen") == (shown(browser)[0], shown(browser)[1].get("cart"))
 
 
 def test_a_log_in_kills_the_cookies_before_at_once(site: Site, clock: ManualClock) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 from aiohttp import web
-from aiohttp_session import AbstractStorage, Session, get_session
+from aiohttp_session import SESSION_KEY, STORAGE_KEY, AbstractStorage, Session, get_session
 
 from .._async.api import AsyncSessionTokens
 from ..crypto.minting import Pepper
@@ -27,7 +27,7 @@ from .keeping import RETRY_AFTER_S, UNREADABLE, UNWRITABLE, Arriving, Keeping, h
 from .moving_in import Peer
 from .origins import FORGED
 from .rotating import GRACE_S
-from .session import drive_async
+from .session import CookieChange, drive_async
 from .shared_store import SharedStore
 from .sockets import SESSION_ENDED
 
@@ -222,9 +222,26 @@ class SessionTokensStorage(AbstractStorage):
             change = await drive_async(kept.tokens, self.keeping.settling(kept, response.status))
         except (StoreUnavailable, StoreBusy) as error:
             log.warning("a response is replaced by 503, for its session cannot be written: %s", error)
-            raise _unavailable(UNWRITABLE) from error
+            raise await self.instead(request, kept, _unavailable(UNWRITABLE)) from error
         except Refused as error:
-            raise web.HTTPForbidden(text=f"the log-in is refused: {error.code}") from error
+            refusal = web.HTTPForbidden(text=f"the log-in is refused: {error.code}")
+            raise await self.instead(request, kept, refusal) from error
+        self._put(change, request, response, kept)
+
+    async def instead(
+        self, request: web.Request, kept: AiohttpWebSession, answer: web.HTTPException
+    ) -> web.HTTPException:
+        """Return an answer that takes the place of a view's, with the cookie that this request was given, if any."""
+        if kept.has_moved:
+            change = await drive_async(kept.tokens, kept.failing())
+            if change is CookieChange.SET:
+                self._put(change, request, answer, kept)
+        return answer
+
+    def _put(
+        self, change: CookieChange, request: web.Request, response: web.StreamResponse, kept: AiohttpWebSession
+    ) -> None:
+        """Put the cookie into a response, and what caches must be told."""
         is_https = _Request(self.keeping, request).incoming.is_https
         cookie = self.keeping.cookie_header(change, kept, is_https=is_https)
         before = [(name.encode(), value.encode()) for name, value in response.headers.items()]
@@ -253,11 +270,31 @@ class SessionTokensStorage(AbstractStorage):
 
 @web.middleware
 async def outages(request: web.Request, handler: Callable[[web.Request], Awaitable[Any]]) -> Any:
-    """Answer 503 where a view asks the store itself, which is away: ``web.Application(middlewares=[outages])``."""
+    """Answer 503 where a view asks the store itself, which is away: ``web.Application(middlewares=[outages])``.
+
+    Where a view fails whose request was given a new cookie (``rotate_every``), the 500 sets it: aiohttp_session does
+    not tell its storage of failures.
+    """
     try:
         return await handler(request)
     except (StoreUnavailable, StoreBusy) as error:
-        raise _unreadable(error) from error
+        raise await _with_cookie(request, _unreadable(error)) from error
+    except web.HTTPException:
+        raise
+    except Exception as error:
+        session = request.get(SESSION_KEY)
+        if not isinstance(session, TokensSession) or not session.web.has_moved:
+            raise
+        log.error("a view has failed", exc_info=error)
+        raise await _with_cookie(request, web.HTTPInternalServerError()) from error
+
+
+async def _with_cookie(request: web.Request, answer: web.HTTPException) -> web.HTTPException:
+    """Return an answer with the cookie that the request was given, if any."""
+    session, storage = request.get(SESSION_KEY), request.get(STORAGE_KEY)
+    if not isinstance(session, TokensSession) or not isinstance(storage, SessionTokensStorage):
+        return answer
+    return await storage.instead(request, session.web, answer)
 
 
 def storage_of(app: web.Application) -> SessionTokensStorage | None:

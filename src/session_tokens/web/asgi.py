@@ -189,8 +189,10 @@ class KeptSessions:
                 await _settle_error(session)
                 if isinstance(error, StoreUnavailable | StoreBusy):
                     log.warning("a request is answered 503, for the store cannot be asked: %s", error)
-                    await _answer(send, 503, "try again")
+                    await response.replace(503, "try again")
                     return
+                if session.has_moved:  # who makes an answer of it stands around us, and sets no cookie of ours
+                    await response.replace(500, "Internal Server Error")
             raise
 
     async def _serve_socket(self, session: AsyncWebSession, scope: Scope, receive: Receive, send: Send) -> None:
@@ -406,32 +408,37 @@ class Response(Connection):
         if session.record is not None:
             self._keeping.cookie.look_for_another(headers, is_https=self.incoming.is_https)
         if session.is_logging_in and session.is_forged:
-            await self._replace(403, FORGED)
+            await self.replace(403, FORGED)
             return
         error = sys.exc_info()[1]
         if message["status"] == 500 and isinstance(error, StoreUnavailable | StoreBusy):
             # A framework that handles errors itself, as Litestar does, makes its answer while it does so.
             log.warning("a request is answered 503, for the store cannot be asked: %s", error)
             await _settle_error(session)
-            await self._replace(503, "try again")
+            await self.replace(503, "try again")
             return
         try:
             change = await drive_async(session.tokens, self._keeping.settling(session, message["status"]))
         except (StoreUnavailable, StoreBusy) as error:
             log.warning("a response is replaced by 503, for its session cannot be written: %s", error)
-            await self._replace(503, UNWRITABLE)
+            await self.replace(503, UNWRITABLE)
             return
         except Refused as error:
-            await self._replace(403, f"the log-in is refused: {error.code}")
+            await self.replace(403, f"the log-in is refused: {error.code}")
             return
         self.has_begun = True
         cookie = self._keeping.cookie_header(change, session, is_https=self.incoming.is_https)
         message["headers"] = headers_with(headers, cookie, accessed=session.accessed)
         await self._send(message)
 
-    async def _replace(self, status: int, text: str) -> None:
+    async def replace(self, status: int, text: str) -> None:
+        """Send another answer than the application's, with the cookie that the browser is to have all the same."""
         self.has_begun = self._is_refused = True
-        await _answer(self._send, status, text)
+        session, cookie = self.session, None
+        if session.has_moved:
+            change = await drive_async(session.tokens, session.failing())
+            cookie = self._keeping.cookie_header(change, session, is_https=self.incoming.is_https)
+        await _answer(self._send, status, text, cookie=cookie)
 
 
 _READ = frozenset(
@@ -459,7 +466,10 @@ async def refuse(scope: Scope, send: Send, status: int, text: str) -> None:
         await send({"type": "websocket.close", "code": TRY_AGAIN_LATER if status == 503 else 1008})
 
 
-async def _answer(send: Send, status: int, text: str, *, kind: str = "http.response") -> None:
+async def _answer(
+    send: Send, status: int, text: str, *, kind: str = "http.response", cookie: str | None = None
+) -> None:
     body = text.encode()
-    await send({"type": f"{kind}.start", "status": status, "headers": headers_of_answer(status, body)})
+    headers = headers_with(headers_of_answer(status, body), cookie, accessed=False)
+    await send({"type": f"{kind}.start", "status": status, "headers": headers})
     await send({"type": f"{kind}.body", "body": body})

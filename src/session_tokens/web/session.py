@@ -284,7 +284,7 @@ class WebSession(Contents):
             status: of the response.
 
         Raises:
-            StoreUnavailable, StoreBusy: nothing was done; answer 503 and leave the cookie alone.
+            StoreUnavailable, StoreBusy: nothing was done; answer 503, with what ``failing`` says of the cookie.
             InvalidInput, TypeError: a field that can never be kept, or too many; the message names it.
         """
         if self._is_left():
@@ -310,6 +310,15 @@ class WebSession(Contents):
                 self._secret = None
                 is_replaced = isinstance(error, SessionEnded) and error.details.get("reason") == "replaced"
                 return CookieChange.KEEP if is_replaced else CookieChange.CLEAR
+        return (yield from handing_out(self._moved, self._secret))
+
+    def failing(self) -> Generator[Command, Any, CookieChange]:
+        """Return what becomes of the cookie where another answer takes the place of the application's.
+
+        Nothing is done to the session, but a secret that it was given with this request is handed out all the same:
+        the one that the browser has is of before, and ends the session when its grace is over.
+        """
+        self._log_in = None
         return (yield from handing_out(self._moved, self._secret))
 
     def _write(

@@ -261,6 +261,8 @@ class SessionMiddleware:
                 _settle_error(session)
                 if isinstance(error, StoreUnavailable | StoreBusy):
                     return request.answered_outage(error)
+                if session.has_moved:
+                    return request.failed(error)
             raise
 
 
@@ -413,10 +415,20 @@ class _Request(Arriving):
 
     def answered(self, status: int, text: str) -> list[bytes]:
         """Answer instead of the application, and return the bytes to send."""
-        body = text.encode()
+        body, cookie = text.encode(), None
+        session: WsgiSession | None = getattr(self, "session", None)
+        if session is not None and session.has_moved:  # the browser is to have that cookie whatever is answered
+            change = drive(session.tokens, session.failing())
+            cookie = self._keeping.cookie_header(change, session, is_https=self.incoming.is_https)
+        headers = headers_with(headers_of_answer(status, body), cookie, accessed=False)
         self.has_begun, self._instead = True, [body]
-        self._start_response(f"{status} {HTTPStatus(status).phrase}", _texts(headers_of_answer(status, body)))
+        self._start_response(f"{status} {HTTPStatus(status).phrase}", _texts(headers))
         return self._instead
+
+    def failed(self, error: Exception) -> Iterator[bytes]:
+        """Answer 500 with the cookie that this request was given, and fail after that as the application did."""
+        yield from self.answered(500, "Internal Server Error")
+        raise error
 
 
 class _Late:
@@ -438,10 +450,15 @@ class _Late:
         except Exception as error:
             if self._request.has_begun:
                 raise
-            _settle_error(self._request.session)
-            if not isinstance(error, StoreUnavailable | StoreBusy):
+            session = self._request.session
+            _settle_error(session)
+            if isinstance(error, StoreUnavailable | StoreBusy):
+                instead = self._request.answered_outage(error)
+            elif session.has_moved:
+                yield from self._request.failed(error)
+                return
+            else:
                 raise
-            instead = self._request.answered_outage(error)
         else:
             instead = self._request.begin()
         if instead is not None:

@@ -69,6 +69,7 @@ class SessionStore(SessionBase):
         self._kept: Mapping[str, str] = {}  # field → JSON text, as it was last read or written here
         self._minted: str | None = None  # the key, as long as no store has it
         self._left: str | None = None  # the key that it takes the place of
+        self._given: str | None = None  # by this request, in the place of the key that it came with
         self._is_proven = False
         self._how: dict[str, Any] = {}
 
@@ -209,7 +210,7 @@ class SessionStore(SessionBase):
         issued = None if how is None else (yield from how.steps(record, key))
         if issued is None:
             return record
-        self._session_key = issued.secret
+        self._session_key = self._given = issued.secret
         self._is_marked = True
         return issued.session
 
@@ -222,7 +223,7 @@ class SessionStore(SessionBase):
         client = self._client.get("user_agent"), self._client.get("address")
         issued = yield from moving_in_as(former, encode=as_in_django, client=lambda: client)
         if issued is not None:
-            self._session_key = issued.secret
+            self._session_key = self._given = issued.secret
             self._is_marked = True  # so that the response hands the new key out
         return None if issued is None else issued.session
 

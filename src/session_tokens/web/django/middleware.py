@@ -22,6 +22,8 @@ from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.conf import settings
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.middleware import SessionMiddleware as DjangosMiddleware
+from django.core.exceptions import PermissionDenied
+from django.core.handlers.exception import response_for_exception
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
 from django.utils.http import http_date
@@ -81,6 +83,14 @@ class SessionStoreById(SessionStore):
     def is_written(self) -> bool:
         """Whether the store knows the secret."""
         return self._minted is None and self._record is not None
+
+    @property
+    def secret_to_show(self) -> str | None:
+        """What the browser is to have: the secret, or as long as no store knows that, the one that it was given before.
+
+        ``None`` where it has that one already, or there is none.
+        """
+        return self._session_key if self.is_written else self._given
 
     @property
     def is_outdated(self) -> bool:
@@ -179,7 +189,11 @@ class SessionMiddleware(DjangosMiddleware):
         except UpdateError as error:
             lost = error
         except StoreError as error:
-            return unavailable(error)
+            return _hand_out(request, unavailable(error))
+        except PermissionDenied as error:
+            if session.secret_to_show is None:
+                raise
+            return _hand_out(request, response_for_exception(request, error))
         return _settle(request, response, lost)
 
     async def _aprocess_response(self, request: Any, response: HttpResponse) -> HttpResponse:
@@ -195,7 +209,11 @@ class SessionMiddleware(DjangosMiddleware):
         except UpdateError as error:
             lost = error
         except StoreError as error:
-            return unavailable(error)
+            return _hand_out(request, unavailable(error))
+        except PermissionDenied as error:
+            if session.secret_to_show is None:
+                raise
+            return _hand_out(request, await sync_to_async(response_for_exception)(request, error))
         return _settle(request, response, lost)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
@@ -221,8 +239,18 @@ def _is_to_be_saved(session: SessionStoreById, response: HttpResponse) -> bool:
 
 def _is_to_be_handed_out(request: Any) -> bool:
     """Whether the browser is to be given a secret, though nothing is to be saved."""
-    session = request.session
-    return bool(session.is_written) and session.secret != request.COOKIES.get(cookie_name())
+    secret = request.session.secret_to_show
+    return secret is not None and secret != request.COOKIES.get(cookie_name())
+
+
+def _hand_out(request: Any, response: HttpResponse) -> HttpResponse:
+    """Give the browser a secret that its session has got with this request, whatever is answered.
+
+    The one that it has is of before, and ends the session when its grace is over.
+    """
+    if _is_to_be_handed_out(request) and not request.session.is_outdated:
+        _put_secret(request.session, response)
+    return response
 
 
 def _is_over(lost: UpdateError) -> bool:
@@ -249,12 +277,18 @@ def _settle(request: Any, response: HttpResponse, lost: UpdateError | None) -> H
     if lost is not None or not session.is_written:
         if shown is not None and is_session_secret(shown) and (_is_over(lost) if lost else session.has_ended):
             _put(response, "", max_age=0)  # what is not ours may be somebody else's
+        elif lost is None:
+            _hand_out(request, response)
     elif not session.is_outdated and (session.secret != shown or (is_changed and response.status_code < 500)):
-        is_of_browser = session.get_expire_at_browser_close()
-        _put(response, session.secret or "", max_age=None if is_of_browser else session.get_expiry_age())
+        _put_secret(session, response)
     if session.accessed:
         patch_vary_headers(response, ("Cookie",))
     return response
+
+
+def _put_secret(session: SessionStoreById, response: HttpResponse) -> None:
+    is_of_browser = session.get_expire_at_browser_close()
+    _put(response, session.secret_to_show or "", max_age=None if is_of_browser else session.get_expiry_age())
 
 
 def _put(response: HttpResponse, value: str, *, max_age: int | None) -> None:

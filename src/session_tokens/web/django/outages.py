@@ -17,7 +17,7 @@ RETRY_AFTER_S = 2
 
 
 def unavailable(error: Exception) -> HttpResponse:
-    """Return the response for a request whose session can be read or written only later; it sets no cookie."""
+    """Return the response for a request whose session can be read or written only later."""
     log.error("sessions cannot be read or written: %s", error)
     return HttpResponse(
         "The service is not available for a moment.",

@@ -100,6 +100,11 @@ class SessionsByFlask:
             answer(response, 403, "This account is disabled.\n")
         except LimitReached:
             answer(response, 403, "This account is logged in on too many devices; log out of one first.\n")
+        else:
+            return
+        # A secret that the session was given with this request is handed out all the same.
+        if session.web.has_moved and (yield from session.web.failing()) is CookieChange.SET:
+            self._set_cookie(app, session, response, request)
 
     def _written(self, app: Any, session: FlaskSession, response: Any, request: Any, settings: Settings) -> Settling:
         web, status = session.web, response.status_code
