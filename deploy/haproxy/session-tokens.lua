@@ -4,12 +4,12 @@
 --
 -- asks at ADDRESS, such as 127.0.0.1:8080 or unix@/run/session-tokens/http.sock, for ASKED, such as forward-auth or
 -- forward-auth?recent=600. It sets txn.session_owner and txn.session_id where it does; else txn.session_refused to the
--- status to answer (400, 401, 403, 303, or 503 where session-tokens could not be asked) with txn.session_challenge
+-- status to answer (400, 401, 403, 429, 431, 303, or 503 where session-tokens could not be asked) with txn.session_challenge
 -- (WWW-Authenticate), txn.session_log_in (where a 303 leads) and txn.session_retry_after.
 -- The page's method is told in a header; its body stays where it is.
 
 local ASKED_WITH = { "authorization", "cookie", "accept", "host" }
-local REFUSED = { [400] = true, [401] = true, [403] = true }
+local REFUSED = { [400] = true, [401] = true, [403] = true, [429] = true, [431] = true }
 local TIMEOUT_MS = 5000
 
 core.register_action("living_session", { "http-req" }, function(txn, address, owner_header, asked)

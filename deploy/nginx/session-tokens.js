@@ -2,6 +2,7 @@
 // What it answers goes on as it is: auth_request would make 500 of a redirect and of an outage, and lose their headers.
 
 const TOLD = ['Retry-After', 'WWW-Authenticate'];
+const REFUSED = [400, 401, 403, 429, 431];
 
 async function guard(r) {
     const answer = await r.subrequest('/-/session', { method: 'GET' });
@@ -18,7 +19,7 @@ async function guard(r) {
     TOLD.filter((name) => answer.headersOut[name]).forEach((name) => {
         r.headersOut[name] = answer.headersOut[name];
     });
-    const isRefused = [401, 403, 429].includes(answer.status);
+    const isRefused = REFUSED.includes(answer.status);
     if (!isRefused && !answer.headersOut['Retry-After']) {
         r.headersOut['Retry-After'] = '1';
     }

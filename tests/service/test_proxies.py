@@ -160,6 +160,14 @@ def test_a_request_that_can_never_be_right_is_no_outage(proxy: str, session: dic
     assert (answer.status_code, answer.headers.get("retry-after")) == (400, None)
 
 
+def test_a_head_that_is_too_large_is_no_outage(proxy: str, session: dict[str, str]) -> None:
+    """Above the 16 KiB of session-tokens it is 431 or, where the proxy itself refuses it, 400."""
+    filled = [(f"x-{number}", "a" * 6_000) for number in range(3)]
+    answer = httpx.get(f"{proxy}/page", headers=[("Authorization", f"Bearer {session['secret']}"), *filled])
+
+    assert (answer.status_code in (400, 431), answer.headers.get("retry-after")) == (True, None), answer.status_code
+
+
 def test_an_ended_session_is_refused_with_the_next_request(
     proxy: str, session: dict[str, str], admin: httpx.Client
 ) -> None:

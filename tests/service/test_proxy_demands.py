@@ -142,12 +142,14 @@ def test_a_log_in_that_is_too_old_is_sent_to_log_in_again(
     assert (where.path, parse_qs(where.query)) == ("/log-in", {"max_age": ["1"], "next": ["/admin/x?a=b"]})
 
 
-class _Busy(http.server.BaseHTTPRequestHandler):
-    """Answers as the service does while its store cannot be asked, with a time to wait of its own."""
+class _Refusing(http.server.BaseHTTPRequestHandler):
+    """Answers as the service does: by what ``/forward-auth`` is asked for, and 503 with a time to wait of its own."""
 
     def do_GET(self) -> None:
-        self.send_response(503)
-        self.send_header("Retry-After", "7")
+        status = int(self.headers.get("authorization") or 503)
+        self.send_response(status)
+        if status in (429, 503):
+            self.send_header("Retry-After", "7")
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -155,15 +157,22 @@ class _Busy(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+REFUSALS = (400, 401, 403, 429, 431)
+"""What the service answers to a request that is no outage of it."""
+
+
 @pytest.mark.share(2)
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_outage_reaches_browsers_as_503_with_the_time_to_wait(application: int, tmp_path: Path, kind: str) -> None:
-    busy = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Busy)
+def test_an_outage_alone_reaches_browsers_as_503_with_the_time_to_wait(
+    application: int, tmp_path: Path, kind: str
+) -> None:
+    busy = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Refusing)
     thread = threading.Thread(target=busy.serve_forever)
     thread.start()
     try:
         with guarded(kind, busy.server_address[1], application, tmp_path) as url:
             answer = httpx.get(f"{url}/page")
+            refused = {status: httpx.get(f"{url}/page", headers={"Authorization": str(status)}) for status in REFUSALS}
             busy.shutdown()
             busy.server_close()
             gone = httpx.get(f"{url}/page")
@@ -173,6 +182,8 @@ def test_an_outage_reaches_browsers_as_503_with_the_time_to_wait(application: in
         busy.server_close()
 
     assert (answer.status_code, answer.headers.get("retry-after")) == (503, "7")
+    told = {status: (each.status_code, each.headers.get("retry-after")) for status, each in refused.items()}
+    assert told == {status: (status, "7" if status == 429 else None) for status in REFUSALS}
     assert gone.status_code in (502, 503)
     if kind != "caddy":
         assert (gone.status_code, gone.headers.get("retry-after")) == (503, "1")
