@@ -31,7 +31,8 @@ def run(options: Options) -> Report:
         ours = stack.enter_context(flask_side("session-tokens", f"{server.url}?namespace=ours"))
         bare = stack.enter_context(flask_side("none", server.url))
         peer = peer_if_any(partial(flask_session_side, server.url), stack, report)
-        for side in filter(None, (ours, peer)):
+        near = stack.enter_context(flask_side("near", f"{server.url}?namespace=near"))
+        for side in filter(None, (ours, near, peer)):
             side.ask("prepare", sessions=sessions)
         report.versions.update(
             ours.ask("describe") if peer is None else {**ours.ask("describe"), **peer.ask("describe")}
@@ -40,9 +41,10 @@ def run(options: Options) -> Report:
             ("load + change + save / Flask-Session", "change", CHANGE_GOAL),
             ("load / Flask-Session", "read", READ_GOAL),
         ):
-            row = Row.between(what, ours, peer, "us", goal)
             peer_turn = partial(_turn, peer, request, count) if peer else None
-            report.rows.append(compare(options, row, partial(_turn, ours, request, count), peer_turn))
+            for side, how in ((ours, ""), (near, ", with a near cache")):
+                row = Row.between(what + how, side, peer, "us", goal)
+                report.rows.append(compare(options, row, partial(_turn, side, request, count), peer_turn))
         wrapped = stack.enter_context(flask_side("wsgi", f"{server.url}?namespace=wrapped"))
         for what, side in (
             ("a visitor's request / without sessions", ours),

@@ -81,12 +81,13 @@ def postgres_side(what: str, url: str, *anchor: str, root: Path = ROOT) -> Side:
 
 
 def flask_side(what: str, url: str) -> Side:
-    """Start a Flask application whose sessions are `what` (session-tokens, none) on the Valkey server at `url`.
+    """Start a Flask application whose sessions are `what` (session-tokens, near, none) on the Valkey server at `url`.
 
     With `wsgi` it has none, and our middleware of WSGI is around it.
     """
     label = {
-        "session-tokens": "Flask, session-tokens", "none": "Flask, no sessions", "wsgi": "Flask, our WSGI middleware",
+        "session-tokens": "Flask, session-tokens", "near": "Flask, near cache",
+        "none": "Flask, no sessions", "wsgi": "Flask, our WSGI middleware",
     }[what]  # fmt: skip
     return _start(label, "benchmarks.sides.flask_requests", what, url)
 

@@ -1,13 +1,15 @@
 """Call a Flask application as a server does, request by request; the sessions are those that the argument names.
 
-Arguments: `session-tokens`, `flask-session`, `floor` or `none`, and the URL of a Valkey server. A request is one call
-of the WSGI application with an environment of its own: no sockets and no client are measured. One request in the
-benchmark looks at the session (`read`), or counts in it (`change`), or does not touch it (`bare`).
+Arguments: `session-tokens`, `near` (the same with a near cache), `flask-session`, `floor` or `none`, and the URL of a
+Valkey server. A request is one call of the WSGI application with an environment of its own: no sockets and no client
+are measured. One request in the benchmark looks at the session (`read`), or counts in it (`change`), or does not touch
+it (`bare`).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -27,10 +29,12 @@ def application(kind: str, url: str) -> Flask:
     """Make the application with sessions of a kind."""
     app = Flask("shop")
     app.config["SECRET_KEY"] = "only for this benchmark"
-    if kind == "session-tokens":
+    if kind in ("session-tokens", "near"):
         from session_tokens import Settings
         from session_tokens.web.flask import SessionTokensInterface
 
+        if kind == "near":
+            os.environ["SESSION_TOKENS_NEAR_CACHE"] = "2"
         settings = Settings(max_age=86_400)
         app.session_interface = SessionTokensInterface(url, owner_key="user_id", settings=settings, pepper=PEPPER)
     elif kind == "flask-session":

@@ -23,6 +23,10 @@ all but ``MARGIN_S``, which the verification itself may take between looking at 
 - A reading may be under way while its parts change, and arrive after that was said. So each reading begins with
   ``begin``, and what changed since then is not kept.
 - On any doubt everything is dropped.
+
+Where a reading that is followed takes longer than one that is not (it goes over the one connection of who follows),
+what changes with each request would be read for nothing. So what changed before it was answered once is read as if
+there were no near cache the next time, and what was read so is kept to compare with alone.
 """
 
 from __future__ import annotations
@@ -89,11 +93,35 @@ class Lease:
         self.until_s = -_NEVER_S
 
 
-class _Kept(NamedTuple):
-    found: Any
-    parts: Sequence[_Part]
-    lease: Lease
-    until_s: float
+UNFOLLOWED: Final = Lease()
+"""Of what was read where nobody tells of its changes; never renewed."""
+UNFOLLOWED.end()
+
+
+class _Kept:
+    """What was verified.
+
+    Attributes:
+        found: the records.
+        parts: on which it rests.
+        lease: under which it may be answered.
+        until_s: until when, on the steady clock.
+        is_of_use: whether it was answered from here, or would have been had the reading before been kept.
+    """
+
+    __slots__ = ("found", "is_of_use", "lease", "parts", "until_s")
+
+    def __init__(self, found: Any, parts: Sequence[_Part], lease: Lease, until_s: float, is_of_use: bool) -> None:
+        self.found = found
+        self.parts = parts
+        self.lease = lease
+        self.until_s = until_s
+        self.is_of_use = is_of_use
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether anything of it is known to be not any more what it was."""
+        return any(part.has_changed for part in self.parts)
 
 
 _Known = tuple[Sequence[str], _Kept]
@@ -112,6 +140,11 @@ class Reading(NamedTuple):
     since: int
     lease: Lease
     until_s: float
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether it is to be read where changes are told of."""
+        return self.lease is not UNFOLLOWED
 
 
 _of_this_process: WeakSet[NearCache] = WeakSet()
@@ -253,6 +286,7 @@ class NearCache:
         if kept is None or not self._holds(kept):
             known.forget(secret)
             return None
+        kept.is_of_use = True
         found = (lookups, kept)
         known.keep(secret, found)
         return found
@@ -279,6 +313,19 @@ class NearCache:
         if not self._is_followed:
             return Reading(self._serial, lease, now_s + self.lease_s)
         return Reading(self._serial if now_s < lease.until_s else NOT_KEPT, lease, _NEVER_S)
+
+    def begin_session(self, lookup: str, lease: Lease | None = None) -> Reading:
+        """Return what ``keep_session`` is given; as ``begin``, where readings that are followed take longer."""
+        return self._begin(self._sessions.get(lookup), lease)
+
+    def begin_token(self, lookup: str, lease: Lease | None = None) -> Reading:
+        """Return what ``keep_token`` is given; as ``begin_session``."""
+        return self._begin(self._tokens.get(lookup), lease)
+
+    def _begin(self, kept: _Kept | None, lease: Lease | None) -> Reading:
+        if kept is not None and not kept.is_of_use and kept.has_changed:
+            return Reading(self._serial, UNFOLLOWED, _NEVER_S)
+        return self.begin(lease)
 
     def keep_session(self, reading: Reading, lookup: str, found: SessionResult) -> None:
         """Keep what a look-up key led to, if it is a session and nothing of it has changed since."""
@@ -313,7 +360,9 @@ class NearCache:
                 if part is None:
                     part = self._parts[name] = _Part()
                 parts.append(part)
-            kept.keep(lookup, _Kept(found, parts, reading.lease, reading.until_s))
+            before = kept.get(lookup)
+            is_of_use = before is not None and not before.has_changed
+            kept.keep(lookup, _Kept(found, parts, reading.lease, reading.until_s, is_of_use))
 
     def changed(self, names: Iterable[Any]) -> None:
         """Answer nothing any more that rests on these parts, nor what is being read of them."""

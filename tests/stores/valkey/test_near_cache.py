@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -101,6 +101,55 @@ def test_own_writes_are_seen_at_once(url: str) -> None:
         tokens.destroy_session(other.id)
 
         assert tokens.verify_session(other.secret) is None
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When something was asked over a connection that is tracked."""
+    ask, asked = Tracking.ask, []
+
+    def noted(self: Tracking, commands: Sequence[bytes], probe: bytes) -> Any:
+        asked.append(time.monotonic())
+        return ask(self, commands, probe)
+
+    monkeypatch.setattr(Tracking, "ask", noted)
+    return asked
+
+
+def test_what_changes_with_each_request_is_not_read_over_the_one_connection_each_time(
+    url: str, asked: list[float]
+) -> None:
+    """What would never be answered from here costs no more than without a near cache."""
+    with near_to(url) as tokens:
+        issued = tokens.open_session("ann")
+        held = tokens.issue_token(issued.id, "deed", transferable=True)
+        wait_until(lambda: answers_near(tokens, issued.secret) and answers_near(tokens, held.secret))
+        for number in range(20):
+            if number == 2:
+                asked.clear()
+            tokens.update_session_data(issued.id, {"number": number})
+            session = tokens.verify_session(issued.secret)
+            assert session is not None and session.data["number"] == number
+            assert tokens.verify_token(held.secret) is not None
+
+        assert [] == asked
+        wait_until(lambda: answers_near(tokens, issued.secret) and answers_near(tokens, held.secret))
+
+
+def test_what_others_change_is_seen_though_it_was_not_read_over_that_connection(url: str) -> None:
+    with near_to(url) as reader, far_from(url) as writer:
+        issued = writer.open_session("ann")
+        wait_until(lambda: answers_near(reader, issued.secret))
+        for number in range(5):
+            for _ in range(3):
+                reader.update_session_data(issued.id, {"own": number})
+                assert reader.verify_session(issued.secret) is not None
+            writer.update_session_data(issued.id, {"other": number})
+            session = reader.verify_session(issued.secret)
+            assert session is not None and session.data["other"] == number
+        writer.destroy_session(issued.id)
+
+        assert reader.verify_session(issued.secret) is None
 
 
 def test_own_writes_of_many_threads_are_seen_at_once(url: str) -> None:

@@ -106,6 +106,7 @@ class ClusterStore(OptimisticStore):
         home = Home()
         self._reads: Coalescer[Sequence[Query], PlacedSnapshot] = Coalescer(self._carry_reads, home=home)
         self._lanes: Lanes[Host | None, PlacedChain, Seen | None] = Lanes(self._carry_on_lane, home=home)
+        self._followed_lanes: Lanes[Host | None, PlacedChain, Seen | None] = Lanes(self._carry_followed, home=home)
         self._chains: Coalescer[Sequence[PlacedChain], Snapshot | None] = Coalescer(self._carry_chains, home=home)
         self._commits: Coalescer[PlacedCommit, bool] = Coalescer(self._carry_commits, home=home)
         self._joint_commits: Coalescer[PlacedCommit, bool] = Coalescer(self._carry_joint_commits, home=home)
@@ -183,8 +184,10 @@ class ClusterStore(OptimisticStore):
         path: Any = self._paths.of_one("S:", lookups)
         if path is not None and path.partition is not None:  # as ``look``, on the way of every verification
             host, near = self._nodes.map.holders[path.partition], self.near_cache
-            reading = None if self._trackings is None else self._trackings.begin(host)
-            seen = await self._lanes.ask(host, path)
+            lease = None if self._trackings is None else self._trackings.lease(host)
+            reading = None if near is None or lease is None else near.begin_session(lookups[0], lease)
+            lanes = self._lanes if reading is None or not reading.is_followed else self._followed_lanes
+            seen = await lanes.ask(host, path)
             if seen is not None:
                 if near is not None and reading is not None:
                     near.keep_session(reading, lookups[0], seen[1].value)
@@ -196,8 +199,10 @@ class ClusterStore(OptimisticStore):
         path: Any = self._paths.of_one("T:", lookups)
         if path is not None and path.partition is not None:
             host, near = self._nodes.map.holders[path.partition], self.near_cache
-            reading = None if self._trackings is None else self._trackings.begin(host)
-            seen = await self._lanes.ask(host, path)
+            lease = None if self._trackings is None else self._trackings.lease(host)
+            reading = None if near is None or lease is None else near.begin_token(lookups[0], lease)
+            lanes = self._lanes if reading is None or not reading.is_followed else self._followed_lanes
+            seen = await lanes.ask(host, path)
             if seen is not None:
                 if near is not None and reading is not None:
                     near.keep_token(reading, lookups[0], seen[1].value)
@@ -210,16 +215,24 @@ class ClusterStore(OptimisticStore):
         """Read chains that lie on one node, or that did; who gets nothing asks anew."""
         until_s = time.monotonic() + self._core.policy.timeout_s
         each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
-        replies = None if self._trackings is None else await self._tracked(host, [chain.alone for chain in each])
+        packed = each[0].alone if len(each) == 1 else b"".join([chain.alone for chain in each])
+        try:
+            answer = await self._nodes.read_at(host, packed, len(each), until_s)
+        except StoreError:
+            return await self._carry_off_lane(asked, until_s)
+        if isinstance(answer, StoreError):
+            return [answer] * len(asked)
+        *values, told = answer
+        return self._core.seen_on_lane(asked, each, values, milliseconds(told))
+
+    async def _carry_followed(
+        self, host: Host | None, asked: Sequence[PlacedChain]
+    ) -> Sequence[Seen | Exception | None]:
+        """As ``_carry_on_lane``, over the connection whose reads are tracked, where there is one."""
+        each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
+        replies = await self._tracked(host, [chain.alone for chain in each])
         if replies is None:
-            packed = each[0].alone if len(each) == 1 else b"".join([chain.alone for chain in each])
-            try:
-                answer = await self._nodes.read_at(host, packed, len(each), until_s)
-            except StoreError:
-                return await self._carry_off_lane(asked, until_s)
-            if isinstance(answer, StoreError):
-                return [answer] * len(asked)
-            replies = answer
+            return await self._carry_on_lane(host, asked)
         *values, told = replies
         return self._core.seen_on_lane(asked, each, values, milliseconds(told))
 
@@ -439,6 +452,7 @@ class ClusterStore(OptimisticStore):
         await self._reads.close()
         await self._chains.close()
         await self._lanes.close()
+        await self._followed_lanes.close()
         await self._commits.close()
         await self._joint_commits.close()
         await self._behind.close()

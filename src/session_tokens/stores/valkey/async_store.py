@@ -82,6 +82,7 @@ class ValkeyStore(CoalescingStore):
         self._chains: Coalescer[KeyChain, Seen | None] = Coalescer(
             self._carry_chains, alone=self._carry_chain, home=home
         )
+        self._followed_chains: Coalescer[KeyChain, Seen | None] = Coalescer(self._carry_followed_chains, home=home)
         self._unseen: Coalescer[Query, Seen | None] = Coalescer(self._carry_unseen, share_from=SHARE_FROM, home=home)
         self._chains_together: Coalescer[Sequence[KeyChain], Snapshot | None] = Coalescer(
             self._carry_together, home=home
@@ -126,10 +127,11 @@ class ValkeyStore(CoalescingStore):
     async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
         near = self.near_cache
-        reading = None if near is None else near.begin()
+        reading = None if near is None else near.begin_session(lookups[0])
         path = self._paths.of_one("S:", lookups)
         # As ``look``, on the way of every verification.
-        seen = None if path is None else await self._chains.ask(path)
+        chains = self._chains if reading is None or not reading.is_followed else self._followed_chains
+        seen = None if path is None else await chains.ask(path)
         if seen is None:
             seen = await self._unseen.ask(Get("session_lookup", lookups[0], tuple(lookups[1:])))
             if seen is None:
@@ -143,9 +145,10 @@ class ValkeyStore(CoalescingStore):
     async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now and the token of a secret with its session and entry; a forged or torn record is no token."""
         near = self.near_cache
-        reading = None if near is None else near.begin()
+        reading = None if near is None else near.begin_token(lookups[0])
         path = self._paths.of_one("T:", lookups)
-        seen = None if path is None else await self._chains.ask(path)
+        chains = self._chains if reading is None or not reading.is_followed else self._followed_chains
+        seen = None if path is None else await chains.ask(path)
         if seen is None:
             seen = await self._unseen.ask(Get("token_lookup", lookups[0], tuple(lookups[1:])))
             if seen is None:
@@ -167,17 +170,18 @@ class ValkeyStore(CoalescingStore):
         return snapshots_on(map(len, asked), seen)
 
     async def _carry_chain(self, path: KeyChain) -> Seen | None:
-        to = self._connections
-        if self._tracking is None:  # as ``_ask``
-            values, now = await self._retrying.ask(to.ask, path.alone, 1, to.timed_probe, idempotent=True)
-        else:
-            values, now = await self._ask_tracked(path.alone, 1, to.timed_probe)
+        to = self._connections  # as ``_ask``
+        values, now = await self._retrying.ask(to.ask, path.alone, 1, to.timed_probe, idempotent=True)
         return self._core.seen_alone(path, values, now)
 
     async def _carry_chains(self, asked: Sequence[KeyChain]) -> Sequence[Seen | None]:
         each = [*dict.fromkeys(asked)]
-        ask = self._ask if self._tracking is None else self._ask_tracked
-        values, now = await ask(packed_chains(each), 1, self._connections.timed_probe)
+        values, now = await self._ask(packed_chains(each), 1, self._connections.timed_probe)
+        return self._core.seen_on(asked, each, values, now)
+
+    async def _carry_followed_chains(self, asked: Sequence[KeyChain]) -> Sequence[Seen | None]:
+        each = [*dict.fromkeys(asked)]
+        values, now = await self._ask_tracked(packed_chains(each), 1, self._connections.timed_probe)
         return self._core.seen_on(asked, each, values, now)
 
     async def read_batch(self, queries: Sequence[Query]) -> Batch:
@@ -312,6 +316,7 @@ class ValkeyStore(CoalescingStore):
         if self._tracking is not None:
             await asyncio.to_thread(self._tracking.stop)
         await self._chains.close()
+        await self._followed_chains.close()
         await self._unseen.close()
         await self._chains_together.close()
         await self.close_queues()

@@ -104,6 +104,7 @@ class BlockingClusterStore(BlockingOptimisticStore):
         self._behind = BlockingBehind()
         self._reads: Direct[Sequence[Query], PlacedSnapshot] = Direct(self._carry_reads)
         self._lanes: DirectLanes[Host | None, PlacedChain, Seen | None] = DirectLanes(self._carry_on_lane)
+        self._followed_lanes: DirectLanes[Host | None, PlacedChain, Seen | None] = DirectLanes(self._carry_followed)
         self._chains: Direct[Sequence[PlacedChain], Snapshot | None] = Direct(self._carry_chains)
         self._commits: Direct[PlacedCommit, bool] = Direct(self._carry_commits)
         self._joint_commits: Direct[PlacedCommit, bool] = Direct(self._carry_joint_commits)
@@ -181,8 +182,10 @@ class BlockingClusterStore(BlockingOptimisticStore):
         path: Any = self._paths.of_one("S:", lookups)
         if path is not None and path.partition is not None:  # as ``look``, on the way of every verification
             host, near = self._nodes.map.holders[path.partition], self.near_cache
-            reading = None if self._trackings is None else self._trackings.begin(host)
-            seen = self._lanes.ask(host, path)
+            lease = None if self._trackings is None else self._trackings.lease(host)
+            reading = None if near is None or lease is None else near.begin_session(lookups[0], lease)
+            lanes = self._lanes if reading is None or not reading.is_followed else self._followed_lanes
+            seen = lanes.ask(host, path)
             if seen is not None:
                 if near is not None and reading is not None:
                     near.keep_session(reading, lookups[0], seen[1].value)
@@ -194,8 +197,10 @@ class BlockingClusterStore(BlockingOptimisticStore):
         path: Any = self._paths.of_one("T:", lookups)
         if path is not None and path.partition is not None:
             host, near = self._nodes.map.holders[path.partition], self.near_cache
-            reading = None if self._trackings is None else self._trackings.begin(host)
-            seen = self._lanes.ask(host, path)
+            lease = None if self._trackings is None else self._trackings.lease(host)
+            reading = None if near is None or lease is None else near.begin_token(lookups[0], lease)
+            lanes = self._lanes if reading is None or not reading.is_followed else self._followed_lanes
+            seen = lanes.ask(host, path)
             if seen is not None:
                 if near is not None and reading is not None:
                     near.keep_token(reading, lookups[0], seen[1].value)
@@ -206,16 +211,22 @@ class BlockingClusterStore(BlockingOptimisticStore):
         """Read chains that lie on one node, or that did; who gets nothing asks anew."""
         until_s = time.monotonic() + self._core.policy.timeout_s
         each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
-        replies = None if self._trackings is None else self._tracked(host, [chain.alone for chain in each])
+        packed = each[0].alone if len(each) == 1 else b"".join([chain.alone for chain in each])
+        try:
+            answer = self._nodes.read_at(host, packed, len(each), until_s)
+        except StoreError:
+            return self._carry_off_lane(asked, until_s)
+        if isinstance(answer, StoreError):
+            return [answer] * len(asked)
+        *values, told = answer
+        return self._core.seen_on_lane(asked, each, values, milliseconds(told))
+
+    def _carry_followed(self, host: Host | None, asked: Sequence[PlacedChain]) -> Sequence[Seen | Exception | None]:
+        """As ``_carry_on_lane``, over the connection whose reads are tracked, where there is one."""
+        each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
+        replies = self._tracked(host, [chain.alone for chain in each])
         if replies is None:
-            packed = each[0].alone if len(each) == 1 else b"".join([chain.alone for chain in each])
-            try:
-                answer = self._nodes.read_at(host, packed, len(each), until_s)
-            except StoreError:
-                return self._carry_off_lane(asked, until_s)
-            if isinstance(answer, StoreError):
-                return [answer] * len(asked)
-            replies = answer
+            return self._carry_on_lane(host, asked)
         *values, told = replies
         return self._core.seen_on_lane(asked, each, values, milliseconds(told))
 
@@ -435,6 +446,7 @@ class BlockingClusterStore(BlockingOptimisticStore):
         self._reads.close()
         self._chains.close()
         self._lanes.close()
+        self._followed_lanes.close()
         self._commits.close()
         self._joint_commits.close()
         self._behind.close()

@@ -77,6 +77,7 @@ class BlockingValkeyStore(DirectStore):
         self._retrying = self._core.retrying
         self._closed = False
         self._chains: Direct[KeyChain, Seen | None] = Direct(self._carry_chains, alone=self._carry_chain)
+        self._followed_chains: Direct[KeyChain, Seen | None] = Direct(self._carry_followed_chains)
         self._unseen: Direct[Query, Seen | None] = Direct(self._carry_unseen)
         self._chains_together: Direct[Sequence[KeyChain], Snapshot | None] = Direct(self._carry_together)
 
@@ -119,10 +120,11 @@ class BlockingValkeyStore(DirectStore):
     def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
         near = self.near_cache
-        reading = None if near is None else near.begin()
+        reading = None if near is None else near.begin_session(lookups[0])
         path = self._paths.of_one("S:", lookups)
         # As ``look``, on the way of every verification.
-        seen = None if path is None else self._chains.ask(path)
+        chains = self._chains if reading is None or not reading.is_followed else self._followed_chains
+        seen = None if path is None else chains.ask(path)
         if seen is None:
             seen = self._unseen.ask(Get("session_lookup", lookups[0], tuple(lookups[1:])))
             if seen is None:
@@ -136,9 +138,10 @@ class BlockingValkeyStore(DirectStore):
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now and the token of a secret with its session and entry; a forged or torn record is no token."""
         near = self.near_cache
-        reading = None if near is None else near.begin()
+        reading = None if near is None else near.begin_token(lookups[0])
         path = self._paths.of_one("T:", lookups)
-        seen = None if path is None else self._chains.ask(path)
+        chains = self._chains if reading is None or not reading.is_followed else self._followed_chains
+        seen = None if path is None else chains.ask(path)
         if seen is None:
             seen = self._unseen.ask(Get("token_lookup", lookups[0], tuple(lookups[1:])))
             if seen is None:
@@ -160,17 +163,18 @@ class BlockingValkeyStore(DirectStore):
         return snapshots_on(map(len, asked), seen)
 
     def _carry_chain(self, path: KeyChain) -> Seen | None:
-        to = self._connections
-        if self._tracking is None:  # as ``_ask``
-            values, now = self._retrying.ask_now(to.ask, path.alone, 1, to.timed_probe, idempotent=True)
-        else:
-            values, now = self._ask_tracked(path.alone, 1, to.timed_probe)
+        to = self._connections  # as ``_ask``
+        values, now = self._retrying.ask_now(to.ask, path.alone, 1, to.timed_probe, idempotent=True)
         return self._core.seen_alone(path, values, now)
 
     def _carry_chains(self, asked: Sequence[KeyChain]) -> Sequence[Seen | None]:
         each = [*dict.fromkeys(asked)]
-        ask = self._ask if self._tracking is None else self._ask_tracked
-        values, now = ask(packed_chains(each), 1, self._connections.timed_probe)
+        values, now = self._ask(packed_chains(each), 1, self._connections.timed_probe)
+        return self._core.seen_on(asked, each, values, now)
+
+    def _carry_followed_chains(self, asked: Sequence[KeyChain]) -> Sequence[Seen | None]:
+        each = [*dict.fromkeys(asked)]
+        values, now = self._ask_tracked(packed_chains(each), 1, self._connections.timed_probe)
         return self._core.seen_on(asked, each, values, now)
 
     def read_batch(self, queries: Sequence[Query]) -> Batch:
@@ -305,6 +309,7 @@ class BlockingValkeyStore(DirectStore):
         if self._tracking is not None:
             self._tracking.stop()
         self._chains.close()
+        self._followed_chains.close()
         self._unseen.close()
         self._chains_together.close()
         self.close_queues()

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from ...contract.near_cache import Lease, NearCache, Reading
+from ...contract.near_cache import Lease, NearCache
 from ...crypto.secret_form import PARTITIONS
 from ..common.following import PAUSE_S_MAX
 from .blocking_connections import BlockingConnections
@@ -111,10 +111,10 @@ class NodeTrackings:
         for host in self._cluster.primaries():
             self._node(host)
 
-    def begin(self, host: Host | None) -> Reading | None:
-        """Return what keeps what a node is asked for now; ``None`` where nobody follows it."""
+    def lease(self, host: Host | None) -> Lease | None:
+        """Return under which lease is kept what a node is asked for now; ``None`` where nobody follows it."""
         node = None if host is None else self._node(host)
-        return None if node is None else self._near.begin(node.lease)
+        return None if node is None else node.lease
 
     def ask(self, host: Host | None, commands: Sequence[bytes], probe: bytes) -> Future[Answer] | None:
         """Send readings to a node; as ``Tracking.ask``."""
