@@ -418,3 +418,39 @@ def test_a_session_of_the_console_logs_nobody_in(clock: ManualClock) -> None:
         assert session.owner is None
         assert session.record is None
         assert console.verify_session(entered.secret) is not None
+
+
+def test_the_last_field_of_a_visitor_takes_nothing_with_it_that_another_request_put_in(st: SessionTokens) -> None:
+    secret = visitor(st, a=1)
+    slow, quick = loaded(st, secret), loaded(st, secret)
+    del slow["a"]
+    quick["b"] = 2
+
+    assert [KEEP, KEEP] == [settled(st, quick), settled(st, slow)]
+    assert {"b": 2} == dict(loaded(st, secret))
+
+
+def test_the_last_field_of_a_visitor_takes_no_cookie_of_a_log_in_away(st: SessionTokens) -> None:
+    secret = visitor(st, a=1)
+    slow = loaded(st, secret)
+    del slow["a"]
+    user(st, "ann", secret)
+
+    assert settled(st, slow) is KEEP
+    assert 1 == len(st.list_sessions("ann").items)
+
+
+def test_a_session_that_is_remembered_stays_so_though_it_is_emptied_and_filled_again(st: SessionTokens) -> None:
+    session = loaded(st, None)
+    session.login("ann", remember=True)
+    settled(st, session)
+    secret = session.secret
+    session = loaded(st, secret)
+    session.clear()
+    session["a"] = 1
+
+    assert settled(st, session) is KEEP
+    assert session.remember and loaded(st, secret).remember
+    session = loaded(st, secret)
+    session.clear()
+    assert settled(st, session) is CLEAR

@@ -121,3 +121,40 @@ async def test_many_tabs_at_once_lose_no_count() -> None:
 
         await asyncio.gather(*(visit() for _ in range(20)))
         assert 20 == (await drive_async(st, loading(WebSession, secret)))["views"]
+
+
+def test_a_message_beside_one_that_is_shown_is_kept(st: SessionTokens, secret: str) -> None:
+    first = drive(st, loading(WebSession, secret))
+    first.flash("a")
+    settled(st, first)
+    showing, saying = two(st, secret)
+    assert [("message", "a")] == showing.flashes()
+    saying.flash("b")
+    saying.flash("a")
+    settled(st, saying, showing)
+
+    assert [("message", "b"), ("message", "a")] == drive(st, loading(WebSession, secret)).flashes()
+
+
+def test_a_page_that_shows_a_message_and_says_another_takes_none_of_others(st: SessionTokens, secret: str) -> None:
+    first = drive(st, loading(WebSession, secret))
+    first.flash("a")
+    settled(st, first)
+    showing, saying = two(st, secret)
+    showing.flashes()
+    showing.flash("c")
+    saying.flash("b")
+    settled(st, saying, showing)
+
+    assert [("message", "b"), ("message", "c")] == drive(st, loading(WebSession, secret)).flashes()
+
+
+def test_the_last_message_of_a_visitor_is_kept_beside_the_one_that_is_shown(st: SessionTokens) -> None:
+    secret = st.log_in(None, data={"_st_flash": [["message", "a"]]}).secret
+    showing, saying = two(st, secret)
+    showing.flashes()
+    saying.flash("b")
+    settled(st, saying)
+
+    assert settled(st, showing) == [KEEP]
+    assert [("message", "b")] == drive(st, loading(WebSession, secret)).flashes()

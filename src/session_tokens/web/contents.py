@@ -61,16 +61,24 @@ class Contents(TrackedFields):
 
     def _forget_another(self) -> None:
         """Forget what was another user's; what this request says to the next page is for whoever sees that."""
-        said = self._steps.get(FLASH)
+        said = self._steps.get(FLASH, ())
         self._forget()
-        if said:
-            self._hidden[FLASH] = retaken(None, said, None)
-            self._steps[FLASH] = said
+        left = retaken(None, said, None)
+        if left:
+            self._hidden[FLASH] = left
+            self._steps[FLASH] = [Step("append", left)]
 
     def clear(self) -> None:
         """Take all fields out. A session that is still empty with the response ends, and its cookie is cleared."""
+        is_remembered = self._hidden.get(REMEMBER)
         self._forget()
+        if is_remembered is not None:  # of the log-in, which goes on where something is put in again
+            self._hidden[REMEMBER] = is_remembered
         self._cleared = True
+
+    def _is_empty(self) -> bool:
+        """Whether it holds nothing of the application's, and no message."""
+        return not dict.__len__(self) and self._hidden.keys() <= {REMEMBER}
 
     def increment(self, field: str, by: int | float = 1) -> Any:
         """Add to a number, which is 0 where it is not there, and return it; increments of other requests count too.
@@ -103,8 +111,8 @@ class Contents(TrackedFields):
     def flashes(self) -> list[tuple[str, JSON]]:
         """Return the messages that were kept, each once: (category, message)."""
         messages = self._messages()
-        self._steps.pop(FLASH, None)
         self._hidden.pop(FLASH, None)
+        self._shown(messages)
         return messages
 
     def _messages(self) -> list[tuple[str, JSON]]:
@@ -115,14 +123,18 @@ class Contents(TrackedFields):
     def _take_messages(self, category: str) -> list[JSON]:
         """Return the messages of a category, each once; those of others stay."""
         messages = self._messages()
-        said = [step for step in self._steps.pop(FLASH, ()) if step.value[0][0] != category]
         left: list[JSON] = [[each, message] for each, message in messages if each != category]
         self._hidden.pop(FLASH, None)
         if left:
             self._hidden[FLASH] = left
-        if said:
-            self._steps[FLASH] = said
-        return [message for each, message in messages if each == category]
+        shown = [pair for pair in messages if pair[0] == category]
+        self._shown(shown)
+        return [message for _, message in shown]
+
+    def _shown(self, messages: list[tuple[str, JSON]]) -> None:
+        """Take messages out that are shown now, and none that another request says meanwhile."""
+        if messages:
+            self._steps.setdefault(FLASH, []).append(Step("drop", [list(pair) for pair in messages]))
 
     def _stepped(self, field: str, step: Step) -> Any:
         try:
@@ -147,7 +159,7 @@ class Contents(TrackedFields):
     def _holds_steps(self, field: str, changes: Mapping[str, JSON]) -> bool:
         """Whether a field is what its steps made of what was read: nothing else was put in since."""
         if field not in changes:
-            return False
+            return field == FLASH and FLASH not in self._hidden  # all messages that were read are shown
         kept = self._kept.get(field)
         base = read_compact(kept) if isinstance(kept, Text) else kept
         return text_of(retaken(base, self._steps[field], None)) == text_of(changes[field])

@@ -79,6 +79,10 @@ class TrackedFields(dict[str, Any]):
         self.accessed = True
         return super().__eq__(other)
 
+    def __ne__(self, other: object) -> bool:
+        self.accessed = True
+        return super().__ne__(other)
+
     __hash__ = None
 
     def __reduce__(self) -> tuple[Any, ...]:

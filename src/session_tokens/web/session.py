@@ -297,12 +297,14 @@ class WebSession(Contents):
         if self._log_in is not None:
             return (yield from self._settle_log_in(self._log_in))
         changes, removed = self._changes()
-        is_empty = not dict.__len__(self) and not self._hidden
+        is_empty = self._is_empty()
         if self.record is None:
             return CookieChange.KEEP if is_empty else (yield from self._settle_visitor(changes))
-        if is_empty and (self._cleared or (removed and is_anonymous(self.record.owner))):
+        if is_empty and self._cleared:
             self._ended = True
             return (yield from self._settle_end(status))
+        if is_empty and removed and is_anonymous(self.record.owner) and (yield from self._is_over(self.record)):
+            return CookieChange.CLEAR
         if changes or removed:
             try:
                 self.record = yield from self._write(self.record, changes, removed)
@@ -337,14 +339,29 @@ class WebSession(Contents):
             if found is None:
                 raise UnknownSession("the session ended meanwhile")
             data, version = read_compact(found.details.data_text), found.version
-            changes |= {field: retaken(data.get(field), each, changes[field]) for field, each in steps.items()}
+            changes |= {field: retaken(data.get(field), each, changes.get(field)) for field, each in steps.items()}
+            if FLASH in steps:
+                removed = [field for field in removed if field != FLASH]
+                if not changes[FLASH]:
+                    del changes[FLASH]
+                    removed.append(FLASH)
         raise StoreBusy("other requests change the same fields of the session all the time; try again")
+
+    def _is_over(self, record: Session) -> Generator[Command, Any, bool]:
+        """End a visitor's session whose last field is gone; return whether no other request had changed it before."""
+        try:
+            if not (yield Command("destroy_session", (record.id,), {"version": record.version})):
+                return False
+        except Conflict:
+            return False
+        self.record, self._secret, self._ended = None, None, True
+        return True
 
     def _settle_end(self, status: int) -> Generator[Command, Any, CookieChange]:
         former, self.record, self._secret = self.record, None, None
         if former is not None:
             yield Command("destroy_session", (former.id,))
-        if status < 500 and (dict.__len__(self) or self._hidden):
+        if status < 500 and not self._is_empty():
             self._kept.clear()
             self._ended = False
             changes, _ = self._changes()

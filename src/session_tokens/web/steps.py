@@ -1,15 +1,15 @@
-"""Atomic changes of a session field (add, merge, append): of two requests at once, neither change is lost."""
+"""Atomic changes of a session field (add, merge, append, drop): of two requests at once, neither change is lost."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
-Kind = Literal["add", "merge", "append"]
+Kind = Literal["add", "merge", "append", "drop"]
 
 
 class Step(NamedTuple):
-    """A change that builds on what is there: a number to add, an object to merge, or a list of what to append."""
+    """A change that builds on what is there: a number to add, an object to merge, a list of what to append or drop."""
 
     kind: Kind
     value: Any
@@ -28,6 +28,12 @@ def taken(base: Any, step: Step) -> Any:
         return number + step.value
     if step.kind == "append":
         return [*(base if isinstance(base, list) else []), *step.value]
+    if step.kind == "drop":
+        left = list(base) if isinstance(base, list) else []
+        for each in step.value:
+            if each in left:
+                left.remove(each)
+        return left
     if not isinstance(base, dict) and base is not None:
         raise TypeError(f"it holds a {type(base).__name__}, which no object can be merged into")
     return merged(base or {}, step.value)
