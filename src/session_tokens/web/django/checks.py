@@ -21,7 +21,9 @@ from .opened import address, general_settings, options, replaced, trust
 ENGINE = "session_tokens.web.django"
 MIDDLEWARE = "session_tokens.web.django.SessionMiddleware"
 DJANGOS = "django.contrib.sessions.middleware.SessionMiddleware"
-KEEPERS = ("allauth.usersessions", "user_sessions", "qsessions")
+USERSESSIONS = "allauth.usersessions"
+HEADLESS = "allauth.headless"
+KEEPERS = (USERSESSIONS, "user_sessions", "qsessions")
 """Applications that write session keys into tables of their own."""
 
 
@@ -45,17 +47,7 @@ def check_settings(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMes
                 id="session_tokens.W001",
             )
         )
-    keepers = [name for name in KEEPERS if apps.is_installed(name)]
-    if keepers and MIDDLEWARE not in settings.MIDDLEWARE:
-        said.append(
-            Doubt(
-                f"{', '.join(keepers)} keeps session keys in a table, and a session key is a secret here: who reads "
-                "the table can take over sessions",
-                hint=f'replace "{DJANGOS}" in MIDDLEWARE by "{MIDDLEWARE}": then session keys are public ids; '
-                "for the sessions of a user, show the page of session_tokens.web.django.urls",
-                id="session_tokens.W002",
-            )
-        )
+    said += _kept_keys()
     if url.startswith("memory:") and not settings.DEBUG:
         said.append(
             Doubt(
@@ -91,6 +83,29 @@ def check_settings(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMes
             )
         )
     return said
+
+
+def _kept_keys() -> list[CheckMessage]:
+    """Say which applications keep secrets in their tables, for they keep session keys."""
+    keepers, remedy = [name for name in KEEPERS if apps.is_installed(name)], ""
+    if MIDDLEWARE not in settings.MIDDLEWARE:
+        remedy = f'replace "{DJANGOS}" in MIDDLEWARE by "{MIDDLEWARE}": then session keys are public ids; '
+    elif apps.is_installed(HEADLESS) and "app" in getattr(settings, "HEADLESS_CLIENTS", ("app", "browser")):
+        # Such a client has no cookie: it shows the key of its session, which therefore is never an id.
+        keepers = [name for name in keepers if name == USERSESSIONS]
+        remedy = (
+            f'take "{USERSESSIONS}" out of INSTALLED_APPS, or "app", whose token is a key, out of HEADLESS_CLIENTS; '
+        )
+    if not keepers or not remedy:
+        return []
+    return [
+        Doubt(
+            f"{', '.join(keepers)} keeps session keys in a table, and a session key is a secret here: who reads "
+            "the table can take over sessions",
+            hint=f"{remedy}for the sessions of a user, show the page of session_tokens.web.django.urls",
+            id="session_tokens.W002",
+        )
+    ]
 
 
 def _without_keys(*, is_server: bool) -> str | None:
