@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from flask import Flask, session
+from flask.sessions import SecureCookieSession
 from flask.testing import FlaskClient
 from werkzeug.datastructures import Headers
 from werkzeug.test import EnvironBuilder
 
-from session_tokens import SessionTokens
+from session_tokens import InvalidInput, SessionTokens
 from session_tokens.testing import ManualClock
 from session_tokens.web.flask import SessionTokensInterface, current_session, login
 
@@ -101,3 +102,11 @@ def test_the_events_of_a_socket_see_the_end_of_the_session(
     assert event(2) is None
     assert event() is None
     assert browser.get("/who").json["user"] is None  # type: ignore[index]
+
+
+def test_a_socket_that_has_a_copy_of_the_session_is_told_the_remedy(app: Flask, browser: FlaskClient) -> None:
+    with app.test_request_context("/socket.io/") as context:
+        context._session = SecureCookieSession({"a": 1})  # as Flask-SocketIO does
+
+        with pytest.raises(InvalidInput, match="manage_session=False"):
+            current_session()

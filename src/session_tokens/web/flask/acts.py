@@ -15,6 +15,7 @@ from .interface import SessionTokensInterface
 from .session import FlaskSession
 
 REMEDY = "set app.session_interface = SessionTokensInterface(…) first"
+COPY = "the session here is a copy that another extension made: SocketIO(app, manage_session=False) leaves ours"
 
 
 def api_of(app: Flask) -> SessionTokens:
@@ -98,11 +99,12 @@ def current_session() -> FlaskSession:
     """Return the session of this request, as ``flask.session`` and with its types: ``id``, ``owner``, ``record``.
 
     Raises:
-        InvalidInput: the application has another session interface.
+        InvalidInput: the application has another session interface, or the session at hand is a copy of ours.
     """
     session = flask_session._get_current_object()  # type: ignore[attr-defined]  # what the proxy stands for
     if not isinstance(session, FlaskSession):
-        raise InvalidInput(REMEDY)
+        is_ours = isinstance(current_app.session_interface, SessionTokensInterface)
+        raise InvalidInput(COPY if is_ours else REMEDY)
     return session
 
 
