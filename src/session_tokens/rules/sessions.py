@@ -176,7 +176,7 @@ def touch_session(tx: Transaction, id: str, lookup: str, read_under: str | None 
     return touched
 
 
-@reads(lambda key, lookup, authenticated, kind=None, own="", acr=None, amr_text=None: session_queries(key))
+@reads(lambda key, lookup, authenticated, *how: session_queries(key))
 def rotate_session(
     tx: Transaction,
     key: Key,
@@ -186,6 +186,8 @@ def rotate_session(
     own: str = "",
     acr: str | None = None,
     amr_text: str | None = None,
+    changes: dict[str, str | None] | None = None,
+    bytes_max: int = 0,
 ) -> Session:
     """Give a session a new secret, the old one and those before it dead at once.
 
@@ -194,11 +196,12 @@ def rotate_session(
         kind: how the secret begins that ``lookup`` was made of; ``None`` where strings are the application's own.
         own: how the reserved owners begin whose sessions are the caller's.
         acr, amr_text: how they proved it, where they have; nothing is kept of the time before.
+        changes, bytes_max: as for ``update_session_data``, in the same step; ``None`` for none.
 
     Raises:
         UnknownSession, SessionEnded: no living session answers to ``key``.
         Conflict: it is detached; attach it instead.
-        InvalidInput: it is one of the console.
+        InvalidInput: it is one of the console, or the data would be too large.
         OtherKind: its secrets do not begin with ``kind``.
     """
     session = may_have_new_secret(living_session(tx, key), own)
@@ -209,6 +212,8 @@ def rotate_session(
     seen_at = tx.now if authenticated else session.last_seen_at
     deadline = attached_deadline(session.opened_at, session.max_age_ms, seen_at, session.idle_timeout_ms)
     details = without_former(tx, session)
+    if changes:
+        details = _with_data(session, details, changes, bytes_max)
     rotated = session.replace(
         lookup=lookup,
         version=session.version + 1,
@@ -220,6 +225,8 @@ def rotate_session(
     )
     tx.put_session(session, rotated)
     tx.note((SESSION_ROTATED, rotated, None))
+    if changes:
+        tx.note((SESSION_CHANGED, rotated, None))
     return rotated
 
 
@@ -367,7 +374,7 @@ def update_session_data(
         InvalidInput: the data would be too large.
     """
     session = living_session(tx, key)
-    versions = dict(session.details.data_versions)
+    versions = session.details.data_versions
     if version is not None:
         if version > session.version:
             raise Conflict("that version of the session is not there yet; read it again", id=session.id)
@@ -376,7 +383,23 @@ def update_session_data(
             raise Conflict(
                 f"changed meanwhile: {', '.join(stale)}; read the session again", id=session.id, fields=stale
             )
-    data: dict[str, JSON] = read_compact(session.details.data_text)
+    details = _with_data(session, session.details, changes, bytes_max)
+    changed = session.replace(details=details, version=session.version + 1)
+    tx.put_session(session, changed)
+    tx.note((SESSION_CHANGED, changed, None))
+    return changed
+
+
+def _with_data(
+    session: Session, details: SessionDetails, changes: dict[str, str | None], bytes_max: int
+) -> SessionDetails:
+    """Return the details of a session's next version, with fields put in and taken out.
+
+    Raises:
+        InvalidInput: the data would be too large.
+    """
+    versions = dict(details.data_versions)
+    data: dict[str, JSON] = read_compact(details.data_text)
     for field, text in changes.items():
         versions[field] = session.version + 1
         if text is None:
@@ -388,11 +411,7 @@ def update_session_data(
         raise InvalidInput(
             f"the session's data would pass {bytes_max} bytes of JSON; keep large data elsewhere, or set max_data_bytes"
         )
-    details = session.details._replace(data_text=data_text, data_versions=versions)
-    changed = session.replace(details=details, version=session.version + 1)
-    tx.put_session(session, changed)
-    tx.note((SESSION_CHANGED, changed, None))
-    return changed
+    return details._replace(data_text=data_text, data_versions=versions)
 
 
 @reads(lambda key, reason, version: session_queries(key))

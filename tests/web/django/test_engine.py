@@ -380,3 +380,28 @@ def test_without_a_store_the_settings_are_told_what_to_name(tokens: BlockingSess
         pytest.raises(ImproperlyConfigured, match="idle_timeuot, which means nothing"),
     ):
         SessionStore().exists(new_secret(SHORT_SECRET))
+
+
+async def test_a_new_key_and_what_was_changed_are_one_command(tokens: BlockingSessions, do: Do) -> None:
+    session = await saved(do, _auth_user_id="7", _auth_user_hash="old", cart=[1])
+    before = record_of(session).version
+    await do(session, "cycle_key")  # as a change of the password does
+    await do(session, "set", "_auth_user_hash", "new")
+    await do(session, "pop", "cart")
+    await do(session, "save")
+
+    found = tokens.verify_session(str(session.session_key))
+    assert found is not None
+    assert (found.version, dict(found.data)) == (before + 1, {"_auth_user_id": "7", "_auth_user_hash": "new"})
+
+
+async def test_a_new_key_whose_session_cannot_be_written_is_none(tokens: BlockingSessions, do: Do) -> None:
+    session = await saved(do, _auth_user_id="7", a=1)
+    old = session.session_key
+    await do(session, "cycle_key")
+    await do(session, "set", "a", "x" * 20_000)
+    await do(session, "set_expiry", 60)
+
+    with pytest.raises(InvalidInput, match="at most 16384"):
+        await do(session, "save")
+    assert await do(SessionStore(old), "load") == {"_auth_user_id": "7", "a": 1}

@@ -417,16 +417,15 @@ class SessionStore(SessionBase):
         if not changes and not removed and self._left is None and not self._is_proven:
             self._hold((yield from self._find()), self._kept)  # a use
             return
-        if self._left is not None or self._is_proven:
-            by = key if self._left is None else named
-            self._record = record = yield ask("renew", by, key, authenticated=self._is_proven, **self._how)
-        named = record.id if self._goes_by_id else key
-        if changes or removed:
-            record = yield ask("update_session_data", named, changes, removed=removed)
-            self._look_at_key(record)
         if EXPIRY in changes or EXPIRY in removed:
             clocks = self._clocks(data, is_anonymous=owner is None, record=record)
-            record = yield ask("change_session", named, **(clocks or _general_clocks(is_anonymous=owner is None)))
+            yield ask("change_session", named, **(clocks or _general_clocks(is_anonymous=owner is None)))
+        if self._left is not None or self._is_proven:  # last: with what fails before, the key of before is good
+            by, proven = key if self._left is None else named, self._is_proven
+            record = yield ask("renew", by, key, changes, removed=removed, authenticated=proven, **self._how)
+        else:
+            record = yield ask("update_session_data", named, changes, removed=removed)
+            self._look_at_key(record)
         # What other requests wrote meanwhile is in the record and not here: it is not to be taken out, or written over,
         # when this object is saved once more.
         self._hold(record, texts)

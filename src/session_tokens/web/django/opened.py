@@ -26,7 +26,8 @@ from django.core.signals import setting_changed
 from ... import AsyncSessionTokens, InvalidInput, SessionTokens, Settings
 from ... import validation as inputs
 from ...crypto.secret_form import SHORT_SECRET
-from ...records import Session
+from ...json_values import data_changes_of
+from ...records import JSON, Session
 from ...rules.sessions import rotate_session
 from ...stores.memory.store import MemoryStore
 from ...stores.sqlite.store import SqliteStore
@@ -51,11 +52,25 @@ class BlockingSessions(SessionTokens):
     _secret_kind = SHORT_SECRET
 
     def renew(
-        self, key: str, secret: str, *, authenticated: bool, acr: str | None = None, amr: Collection[str] = ()
+        self,
+        key: str,
+        secret: str,
+        changes: Mapping[str, JSON],
+        *,
+        removed: Collection[str],
+        authenticated: bool,
+        acr: str | None = None,
+        amr: Collection[str] = (),
     ) -> Session:
-        """Give a session a secret that was minted before, as ``rotate_session`` does; see there for what it raises."""
-        lookup, how = self._keyring.lookup(secret), (inputs.class_of(acr), inputs.methods_of(amr))
-        return self._run(rotate_session, self._session_key(key), lookup, authenticated, None, "", *how)
+        """Give a session a secret that was minted before, and change its data, in one command.
+
+        See ``rotate_session`` and ``update_session_data`` for the arguments, and for what it raises.
+        """
+        self._know_settings()
+        bytes_max, lookup = self._policy.max_data_bytes, self._keyring.lookup(secret)
+        how = authenticated, None, "", inputs.class_of(acr), inputs.methods_of(amr)
+        merged = data_changes_of(changes, removed, bytes_max)
+        return self._run(rotate_session, self._session_key(key), lookup, *how, merged, bytes_max)
 
     def under(self, settings: Settings) -> BlockingSessions:
         """Return what takes the place of this one, with other general settings on the same store."""
@@ -70,11 +85,25 @@ class AsyncSessions(AsyncSessionTokens):
     _secret_kind = SHORT_SECRET
 
     async def renew(
-        self, key: str, secret: str, *, authenticated: bool, acr: str | None = None, amr: Collection[str] = ()
+        self,
+        key: str,
+        secret: str,
+        changes: Mapping[str, JSON],
+        *,
+        removed: Collection[str],
+        authenticated: bool,
+        acr: str | None = None,
+        amr: Collection[str] = (),
     ) -> Session:
-        """Give a session a secret that was minted before, as ``rotate_session`` does; see there for what it raises."""
-        lookup, how = self._keyring.lookup(secret), (inputs.class_of(acr), inputs.methods_of(amr))
-        return await self._run(rotate_session, self._session_key(key), lookup, authenticated, None, "", *how)
+        """Give a session a secret that was minted before, and change its data, in one command.
+
+        See ``rotate_session`` and ``update_session_data`` for the arguments, and for what it raises.
+        """
+        await self._know_settings()
+        bytes_max, lookup = self._policy.max_data_bytes, self._keyring.lookup(secret)
+        how = authenticated, None, "", inputs.class_of(acr), inputs.methods_of(amr)
+        merged = data_changes_of(changes, removed, bytes_max)
+        return await self._run(rotate_session, self._session_key(key), lookup, *how, merged, bytes_max)
 
 
 class Opened:
