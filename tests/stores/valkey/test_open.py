@@ -93,7 +93,11 @@ async def test_tls_where_there_is_none_and_none_where_there_is(tmp_path: Path) -
         for url, wanted in (
             (f"valkeys://127.0.0.1:{plain}/0?timeout=0.5", "the port speaks no TLS"),
             (f"rediss://app:hidden@127.0.0.1:{plain}/0?timeout=0.5", "the port speaks no TLS"),
+            (f"valkeys+cluster://127.0.0.1:{plain}?timeout=0.5", "the port speaks no TLS"),
+            (f"valkeys+sentinel://app:hidden@127.0.0.1:{plain}/main?timeout=0.5", "the port speaks no TLS"),
             (f"valkey://127.0.0.1:{encrypted}/0?timeout=0.5", "the port speaks TLS"),
+            (f"redis+cluster://app:hidden@127.0.0.1:{encrypted}?timeout=0.5", "the port speaks TLS"),
+            (f"valkey+sentinel://127.0.0.1:{encrypted}/main?timeout=0.5", "the port speaks TLS"),
         ):
             ((kind, said),) = await refusals(url)
             assert kind is StoreUnavailable
@@ -166,7 +170,7 @@ def test_sentinels_and_nodes_speak_tls_like_the_server(tmp_path: Path) -> None:
         running(tmp_path, sentinel, str(settings), "--sentinel"),
     ):
         assert works(f"valkeys+sentinel://127.0.0.1:{sentinel}/main{trusting}")
-        with pytest.raises(StoreUnavailable, match="no Sentinel tells where the primary is"):
+        with pytest.raises(StoreUnavailable, match="the port speaks TLS"):
             works(f"valkey+sentinel://127.0.0.1:{sentinel}/main")
     cluster = ["--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--tls-port", str(node), "--save", ""]
     with (

@@ -439,7 +439,7 @@ class ClusterStore(OptimisticStore):
             Call(one, [b"EXISTS", prefixes[one] + PEPPERS, prefixes[one] + b"n"], writes=False)
             for one in (FIRST, UNSPREAD)
         ]
-        counts = await self._nodes.ask(calls)
+        counts = await self._nodes.ask_first(calls)
         for count in counts:
             if isinstance(count, StoreError):
                 raise count

@@ -88,10 +88,13 @@ class AsyncConnections(Connections):
                         raise
                 await asyncio.sleep(pause_before_s(min(retry, LONGEST_AFTER)))
                 retry += 1
-        except NotReached as error:
+        except NotExecuted as error:
             await self.close_all()
-            why: str | None = await asyncio.to_thread(self.why_not_reached)
-            raise NotExecuted(why or str(error)) from error
+            lost = error if isinstance(error, NotReached) else error.__cause__  # of a Sentinel, who was asked first
+            if not isinstance(lost, NotReached):
+                raise
+            ask = partial(self.why_not_reached, lost, error)
+            raise await asyncio.to_thread(ask) from lost
         except BaseException:
             await self.close_all()
             raise
@@ -237,7 +240,10 @@ class AsyncConnections(Connections):
         except Exception as error:
             if not is_driver_error(error):
                 raise
-            raise trouble(error, sent=False, keys=self._keys) from error
+            meant = trouble(error, sent=False, keys=self._keys)
+            if isinstance(meant, NotReached):
+                meant.options = question.options
+            raise meant from error
         finally:
             await connection.disconnect(nowait=True)
 

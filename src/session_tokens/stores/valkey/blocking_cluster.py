@@ -433,7 +433,7 @@ class BlockingClusterStore(BlockingOptimisticStore):
             Call(one, [b"EXISTS", prefixes[one] + PEPPERS, prefixes[one] + b"n"], writes=False)
             for one in (FIRST, UNSPREAD)
         ]
-        counts = self._nodes.ask(calls)
+        counts = self._nodes.ask_first(calls)
         for count in counts:
             if isinstance(count, StoreError):
                 raise count

@@ -88,10 +88,13 @@ class BlockingConnections(Connections):
                         raise
                 time.sleep(pause_before_s(min(retry, LONGEST_AFTER)))
                 retry += 1
-        except NotReached as error:
+        except NotExecuted as error:
             self.close_all()
-            why: str | None = self.why_not_reached()
-            raise NotExecuted(why or str(error)) from error
+            lost = error if isinstance(error, NotReached) else error.__cause__  # of a Sentinel, who was asked first
+            if not isinstance(lost, NotReached):
+                raise
+            ask = partial(self.why_not_reached, lost, error)
+            raise ask() from lost
         except BaseException:
             self.close_all()
             raise
@@ -237,7 +240,10 @@ class BlockingConnections(Connections):
         except Exception as error:
             if not is_driver_error(error):
                 raise
-            raise trouble(error, sent=False, keys=self._keys) from error
+            meant = trouble(error, sent=False, keys=self._keys)
+            if isinstance(meant, NotReached):
+                meant.options = question.options
+            raise meant from error
         finally:
             connection.disconnect()
 

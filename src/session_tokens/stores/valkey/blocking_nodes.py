@@ -14,7 +14,7 @@ from ..common.retry import CircuitBreaker, Elsewhere, NotExecuted, OnTheMove, Re
 from .blocking_connections import BlockingConnections
 from .cluster_map import ClusterMap, ClusterNode, JudgedElsewhere, Pending, Router
 from .connections import LOOKED_FOR, TIME, Moved, NoTimeLeft, Steps, arrived
-from .errors import UNKNOWN_OUTCOME, is_driver_error, is_refusal, trouble
+from .errors import UNKNOWN_OUTCOME, NotReached, is_driver_error, is_refusal, trouble
 from .joint import Call
 from .packing import pack
 from .placement import FIRST, Placement
@@ -219,6 +219,18 @@ class BlockingNodes:
     def ask(self, calls: Sequence[Call]) -> list[Any]:
         """Return a reply or a ``StoreError`` for each call."""
         return (self.ask_packed([Pending(at, call, pack(call.words)) for at, call in enumerate(calls)]))[0]
+
+    def ask_first(self, calls: Sequence[Call]) -> list[Any]:
+        """As ``ask``, of nodes never spoken to before.
+
+        Raises:
+            NotExecuted: none of those that are named was reached; the port of one was asked why.
+        """
+        try:
+            return self.ask(calls)
+        except NotReached as error:
+            ask = partial(self._seed.why_not_reached, error, error)
+            raise ask() from error
 
     def ask_packed(
         self, pending: list[Pending], clock: bytes = b"", until_s: float | None = None

@@ -20,11 +20,12 @@ from weakref import WeakSet
 
 from ...contract.forks import Owned, in_children
 from ...errors import StoreUnavailable
-from ..common.retry import Declined, Elsewhere
+from ..common.retry import Declined, Elsewhere, NotExecuted
 from ..common.waits import Deadlines
 from .diagnosis import diagnosis
 from .errors import (
     UNKNOWN_OUTCOME,
+    NotReached,
     is_driver_error,
     is_of_another_role,
     is_refusal,
@@ -161,10 +162,16 @@ class Connections:
         """
         return Declined(f"0 of {self._replicas} replicas have ever been there; nothing was written")
 
-    def why_not_reached(self) -> str | None:
-        """Ask the port what is wrong with how it was spoken to; takes up to three seconds."""
+    def why_not_reached(self, lost: NotReached, told: NotExecuted) -> NotExecuted:
+        """Ask the port what is wrong with how it was spoken to; takes up to three seconds.
+
+        Args:
+            lost: what came of speaking to it.
+            told: what was made of that, and is to be told where the port does not say more.
+        """
         tls = any(kind.__name__ == "SSLConnection" for kind in self._pool.connection_class.__mro__)
-        return diagnosis(self._options, wants_tls=tls)
+        options = self._options if lost.options is None else lost.options
+        return NotExecuted(diagnosis(options, wants_tls=tls) or str(told))
 
     def _taken_idle(self) -> list[_Idle]:
         """Return the idle connections, which nobody takes any more, to be closed."""

@@ -14,8 +14,8 @@ from typing import Any
 
 PATIENCE_S = 1.0
 
-PLAIN = "the port speaks no TLS, and the store's URL asks for it; write valkey:// there, or give the server's TLS port"
-ENCRYPTED = "the port speaks TLS, and the store's URL does not; write valkeys:// there, or give the server's plain port"
+PLAIN = "the port speaks no TLS, and the store's URL asks for it; write valkey:// (valkey+…) there, or its TLS port"
+ENCRYPTED = "the port speaks TLS, and the store's URL does not; write valkeys:// (valkeys+…) there, or its plain port"
 CERTIFICATE = (
     "the server demands a client certificate, and the store's URL names {given}; name one that the server's authority "
     "signed, and its key: "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ...errors import StoreError, StoreUnavailable
 from ..common.retry import Declined, Elsewhere, Full, NotExecuted, OnTheMove
@@ -58,7 +59,13 @@ class LibraryLost(NotExecuted):
 
 
 class NotReached(NotExecuted):
-    """No connection came about, and the driver does not say why; ``diagnosis`` may."""
+    """No connection came about, and the driver does not say why; ``diagnosis`` may.
+
+    Attributes:
+        options: how it was to be made, where not as those to the primary.
+    """
+
+    options: Mapping[str, Any] | None = None
 
 
 class NotPermitted(Declined):
