@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from session_tokens import SessionTokens
+from session_tokens import InvalidInput, SessionTokens
 from session_tokens.audit.log import Audit, read_anchors
 from session_tokens.audit.reader import read_now, verifying
 from session_tokens.cli.main import main
@@ -72,3 +72,11 @@ def test_an_anchor_that_was_written_behind_half_of_another_is_passed_over(url: s
     anchor.write_bytes(b"\n".join((first, second[:40] + second, third, b"")))
 
     assert numbers_in(anchor) == [1, 3]
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"mac":' * 100_000, "9" * 100_000, "{}", "[]"])
+def test_a_line_that_is_no_anchor_is_told_by_its_number(anchor: Path, line: str) -> None:
+    anchor.write_text(f"{line}\n")
+
+    with pytest.raises(InvalidInput, match=r"line 1 of the anchor file .* is no anchor"):
+        read_anchors(anchor)

@@ -32,7 +32,14 @@ def test_a_stream_is_read_whatever_its_pieces() -> None:
 
 
 @pytest.mark.parametrize(
-    "stream", [b"x" * (EVENT_BYTES_MAX + 1), b"data: no JSON\n\n", b"data: {}\n\n", b"data: 1\n\n"]
+    "stream",
+    [
+        b"x" * (EVENT_BYTES_MAX + 1),
+        b"data: no JSON\n\n",
+        b"data: {}\n\n",
+        b"data: 1\n\n",
+        b"data: " + b"[" * 100_000 + b"\n\n",
+    ],
 )
 def test_what_is_no_stream_of_events_is_an_error(stream: bytes) -> None:
     with pytest.raises(StoreUnavailable, match="no stream of events"):

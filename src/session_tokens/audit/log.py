@@ -316,7 +316,7 @@ def read_anchors(path: Path) -> list[Anchor]:
     for number, line in enumerate(lines, 1):
         try:
             anchors.append(_anchor_of(line))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if not _is_broken_off(line, error):
                 raise InvalidInput(f"line {number} of the anchor file {path} is no anchor") from None
             alerts.warning(

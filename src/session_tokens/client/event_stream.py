@@ -53,5 +53,5 @@ class EventReader:
 def _event_of(data: bytes) -> Event:
     try:
         return event_of(json.loads(data))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise StoreUnavailable("what the service sends is no stream of events") from error
