@@ -29,7 +29,7 @@ from session_tokens.stores.common.async_server_store import AsyncServerStore
 from session_tokens.stores.common.migrations import NEWEST
 from session_tokens.stores.common.seen_parts import SeenParts
 from session_tokens.stores.common.server_store import ServerStore
-from session_tokens.stores.connect import open_store, open_store_now
+from session_tokens.stores.connect import check_store, open_store, open_store_now
 from session_tokens.stores.mysql.address import address_of
 from session_tokens.stores.mysql.commit import committing
 from session_tokens.stores.mysql.connections import setting_up
@@ -253,6 +253,32 @@ def test_a_name_whose_slot_is_gone_is_not_taken_for_locked(mariadb_url: str) -> 
         execute(mariadb_url, "DELETE FROM session_tokens_slots")
         with pytest.raises(StoreError, match="slots"):
             tokens.open_session("ann")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "completion_type = 1, sql_select_limit = 2, sql_safe_updates = 1, tx_isolation = 'SERIALIZABLE'",
+        "completion_type = 2, max_join_size = 1, autocommit = 0, tx_isolation = 'READ-UNCOMMITTED'",
+    ],
+)
+def test_what_the_server_is_set_to_changes_nothing(
+    private_mariadb: MariaDBServer, settings: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction is one, a listing whole, and a question may be asked, whatever new connections begin with."""
+    monkeypatch.setenv("SESSION_TOKENS_PEPPER", PEPPER.hex())
+    url = private_mariadb.new_database()
+    for setting in settings.split(", "):
+        private_mariadb.execute(f"SET GLOBAL {setting}")
+    with SessionTokens.open(url, pepper=PEPPER, sweep=False) as tokens:
+        issued = [tokens.open_session("ann") for _ in range(5)]
+        for each in issued:
+            tokens.issue_token(each.id, transferable=True)
+        assert [len(tokens.list_sessions("ann")), len(tokens.list_tokens(owner="ann"))] == [5, 5]
+        assert tokens.destroy_sessions("ann") == 5
+        tokens.sweep()
+        assert len(tokens.list_tokens(unassigned=True)) == 5
+    assert check_store(url, fix=False, progress=lambda done, total: None) == []
 
 
 def test_what_does_not_keep_its_settings_is_refused(mariadb_url: str) -> None:

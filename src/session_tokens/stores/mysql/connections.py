@@ -33,6 +33,9 @@ IDLE_MAX_S = 30
 """Seconds after which MySQL, which cannot tell the two apart, closes a connection that asks nothing."""
 
 L = TypeVar("L", "MySQLLink", "AsyncMySQLLink")
+_AS_OTHERS = "completion_type = 0, sql_select_limit = 18446744073709551615, sql_big_selects = 1, sql_safe_updates = 0"
+"""Where these are set otherwise, a commit begins a transaction or ends the connection, and statements leave rows out or
+are refused. ``DEFAULT`` would be what the server is set to."""
 _SETTINGS = "'tx_isolation', 'transaction_isolation', 'sql_mode', 'autocommit'"
 
 
@@ -63,6 +66,7 @@ def setting_up(version: str, step_s: float, lock_s: float) -> Generator[Packet, 
         limits = f"max_statement_time = {step_s * 0.8:.3f}, idle_transaction_timeout = {idle_s}"
     *_, kept, found = yield Packet(
         [
+            f"SET SESSION {_AS_OTHERS}",
             f"SET SESSION sql_mode = '{SQL_MODE}', autocommit = 1",
             f"SET SESSION innodb_lock_wait_timeout = {wait_s}, lock_wait_timeout = {wait_s}",
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",

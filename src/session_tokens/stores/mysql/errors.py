@@ -28,7 +28,7 @@ _NOT_RUN = frozenset({1040, 1053, 1129, 1130, 1203, 1226, 2002, 2003, 2005})
 _LOST = frozenset({1152, 1159, 1161, 1317, 1927, 2006, 2013, 2014, 2026, 2055})
 _REFUSED = frozenset({1045, 1049, 1251, 1698})
 """The server does not let this user in, or has no such database."""
-NO_PRIMARY = "MariaDB or MySQL is read-only here (a replica?); give the address of the primary"
+NO_PRIMARY = "MariaDB or MySQL is read-only here (a replica, or tx_read_only is on?); give the address of the primary"
 
 
 def number_of(error: BaseException | None) -> int | None:

@@ -33,7 +33,9 @@ _WAITS_FOR_STANDBYS = "SyncRepWaitForLSN"
 """The place in the server that tells that a wait for synchronous standbys was given up; its words are translated."""
 _OF_ANOTHER_ROLE = frozenset({READ_ONLY, "55000"})
 """A read-only transaction; and what ``now_v1`` raises on a standby."""
-NO_PRIMARY = "PostgreSQL is read-only here (a standby?); give the address of the primary"
+NO_PRIMARY = (
+    "PostgreSQL is read-only here (a standby, or default_transaction_read_only is on?); give the address of the primary"
+)
 _NOT_CONNECTED_TO = ("server is in hot standby mode", "session is read-only")
 """What libpq says, in English always, where ``target_session_attrs`` wants another server."""
 _NOT_THERE = frozenset({"08", "28", "3D", "53", "57", "58"})
