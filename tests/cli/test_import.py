@@ -50,7 +50,7 @@ def test_what_is_stored_is_moved_once_and_counted(
         owners = {session.owner for session in st.list_sessions()}
         many = len(st.list_sessions(limit=100))
 
-    assert {"moved": 25, "empty_or_unreadable": 6, "refused": 0} == first == second
+    assert {"moved": 25, "visitors_among_them": 0, "empty_or_unreadable": 6, "refused": 0} == first == second
     assert {f"user{number}" for number in range(25)} == owners
     assert 25 == many
 
@@ -183,6 +183,18 @@ def test_a_field_that_names_nobody_moves_nobody(
     assert (said.out, "--owner" in said.err) == ("", True)
     with SessionTokens.open(store) as st:
         assert not st.list_sessions().items
-    assert {"moved": 3, "empty_or_unreadable": 0, "refused": 0} == told(capsys, *words)
+    assert {"moved": 3, "visitors_among_them": 1, "empty_or_unreadable": 0, "refused": 0} == told(capsys, *words)
     with SessionTokens.open(store) as st:
         assert {"ann", "bob"} == {session.owner for session in st.list_sessions()}
+
+
+@pytest.mark.parametrize("more", [[], ["--json"], ["--owner", "_user_id"]])
+def test_visitors_are_told_of(
+    store: str, valkey_server: ValkeyServer, prefix: str, more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They may be users, whose field another release of the application named otherwise."""
+    words = ["--from", "flask-session", "--server", valkey_server.url, "--prefix", prefix, "--store", store]
+
+    for _ in range(2):
+        assert main(["import", *words, *more]) == exits.OK
+        assert "1 of the 3 sessions that were moved is a visitor's" in capsys.readouterr().err

@@ -6,6 +6,7 @@ with ``migrate_from``. So nothing is imported that the application would not tak
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
@@ -32,6 +33,8 @@ def import_sessions(options: Namespace) -> int:
             answer: dict[str, Any] = {"finished": True, "new": tokens.finish_moving_in()}
     else:
         answer = _imported(options)
+        if answer["visitors_among_them"]:
+            print(_of_visitors(answer["visitors_among_them"], answer["moved"]), file=sys.stderr)
     if options.json:
         print_json(answer)
     else:
@@ -46,6 +49,16 @@ def _imported(options: Namespace) -> dict[str, Any]:
     peer = _peer_of(options)
     with opened(options, make=True) as tokens, progress("read", quiet=options.json) as show:
         return dict(moving_in_stored(peer, partial(drive, tokens), show, wants_owners=True))
+
+
+def _of_visitors(count: int, moved: int) -> str:
+    """Return what is said of those who may be users all the same."""
+    are = "is a visitor's" if count == 1 else "are visitors'"
+    return (
+        f"{count} of the {moved} sessions that were moved {are}, and that for good: nothing in them says who is logged "
+        "in. If users are among them, their sessions name them by another field than the one that was looked at "
+        "(--owner); they log in once more"
+    )
 
 
 def _peer_of(options: Namespace) -> Any:

@@ -230,7 +230,9 @@ def test_the_command_moves_in_what_is_stored_which_then_waits_for_its_cookie(
         seen = with_cookie(cookie).get("/show").json()
         (after,) = opened.blocking().list_sessions(str(user.pk))
 
-    assert capsys.readouterr().out.splitlines() == ["1 moved, 1 empty or unreadable, 0 refused"] * 2
+    assert (
+        capsys.readouterr().out.splitlines() == ["1 moved, 0 visitors among them, 1 empty or unreadable, 0 refused"] * 2
+    )
     assert (before.id, before.data["cart"], [1]) == (after.id, [1], seen["data"]["cart"])
 
 

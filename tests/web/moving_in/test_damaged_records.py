@@ -122,7 +122,7 @@ def test_an_import_goes_on_past_what_is_damaged_or_foreign(
 
     assert main([*words, "--json"]) == exits.OK
     said = capsys.readouterr()
-    assert {"moved": 1, "empty_or_unreadable": 3, "refused": 2} == json.loads(said.out)
+    assert {"moved": 1, "visitors_among_them": 0, "empty_or_unreadable": 3, "refused": 2} == json.loads(said.out)
     assert "owner= may be a function" in said.err
 
 

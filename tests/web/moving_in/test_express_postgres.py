@@ -78,7 +78,9 @@ def test_the_command_line_moves_what_is_there(
     assert exits.BAD_INPUT == main(words)
     assert "--time-zone" in capsys.readouterr().err
     assert exits.OK == main([*words, "--time-zone", "Asia/Tokyo"])
-    assert {"moved": 1, "empty_or_unreadable": 1, "refused": 0} == json.loads(capsys.readouterr().out)
+    assert {"moved": 1, "visitors_among_them": 0, "empty_or_unreadable": 1, "refused": 0} == json.loads(
+        capsys.readouterr().out
+    )
 
 
 def test_what_is_not_there_forged_or_empty_is_nobodys(rows: Any, postgres_url: str) -> None:

@@ -272,7 +272,7 @@ def moving_in_stored(
         InvalidInput: all are visitors, and owners are wanted; nothing was moved.
     """
     do(_insist_on_going_on())
-    counts = {"moved": 0, "empty_or_unreadable": 0, "refused": 0}
+    counts = {"moved": 0, "visitors_among_them": 0, "empty_or_unreadable": 0, "refused": 0}
 
     def move(former: Former) -> None:
         try:
@@ -282,6 +282,7 @@ def moving_in_stored(
             counts["refused"] += 1
         else:
             counts["moved"] += 1
+            counts["visitors_among_them"] += former.owner is None
 
     visitors = list[str]()
     for number, id in enumerate(peer.ids(), 1):
