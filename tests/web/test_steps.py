@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from session_tokens import AsyncSessionTokens, SessionTokens
+from session_tokens import AsyncSessionTokens, Conflict, SessionTokens, StoreBusy
 from session_tokens.web.session import CookieChange, WebSession, drive, drive_async, loading
 
-KEEP, CLEAR = CookieChange.KEEP, CookieChange.CLEAR
+KEEP, CLEAR, SET = CookieChange.KEEP, CookieChange.CLEAR, CookieChange.SET
 
 
 @pytest.fixture
@@ -158,3 +158,82 @@ def test_the_last_message_of_a_visitor_is_kept_beside_the_one_that_is_shown(st: 
 
     assert settled(st, showing) == [KEEP]
     assert [("message", "b")] == drive(st, loading(WebSession, secret)).flashes()
+
+
+def test_steps_of_a_log_in_count_with_those_of_another_request(st: SessionTokens, secret: str) -> None:
+    one, other = two(st, secret)
+    one.increment("views", 10)
+    one.merge({"cart": {"b": 1}})
+    one.flash("welcome")
+    one["name"] = "ann"
+    one.login("ann")
+    other.increment("views")
+    other.merge({"cart": {"c": 2}})
+    other.flash("saved")
+    other["name"], other["theme"] = "y", "dark"
+
+    assert [KEEP, SET] == settled(st, other, one)
+    session = drive(st, loading(WebSession, one.secret))
+    assert ("ann", 12, "ann", "dark") == (session.owner, session["views"], session["name"], session["theme"])
+    assert {"a": {"n": 1}, "b": 1, "c": 2} == session["cart"]
+    assert [("message", "saved"), ("message", "welcome")] == session.flashes()
+
+
+def test_a_message_beside_a_log_in_that_shows_another_is_kept(st: SessionTokens) -> None:
+    secret = st.log_in(None, data={"_st_flash": [["message", "a"]]}).secret
+    one, other = two(st, secret)
+    one.flashes()
+    one.login("ann")
+    other.flash("b")
+
+    assert [KEEP, SET] == settled(st, other, one)
+    assert [("message", "b")] == drive(st, loading(WebSession, one.secret)).flashes()
+
+
+def test_steps_of_a_log_in_stand_where_the_session_before_is_over(st: SessionTokens, secret: str) -> None:
+    one, other = two(st, secret)
+    one.increment("views", 10)
+    one.login("ann")
+    other.increment("views")
+    other.logout()
+
+    assert [CLEAR, SET] == settled(st, other, one)
+    assert 11 == drive(st, loading(WebSession, one.secret))["views"]
+
+
+def test_of_another_user_nothing_is_counted_on(st: SessionTokens) -> None:
+    secret = st.log_in("bob", data={"views": 7}).secret
+    one, other = two(st, secret)
+    one.login("ann")
+    one.increment("views")
+    other.increment("views")
+
+    assert [KEEP, SET] == settled(st, other, one)
+    assert 1 == drive(st, loading(WebSession, one.secret))["views"]
+
+
+async def test_a_log_in_that_is_passed_all_the_time_is_told() -> None:
+    """Another request changes the field between each look at it and the log-in."""
+    async with await AsyncSessionTokens.open("memory://", sweep=False) as st:
+        secret = (await st.log_in(None, data={"views": 1})).secret
+        one = await drive_async(st, loading(WebSession, secret))
+        one.increment("views")
+        one.login("ann")
+
+        async def settle(passed: int = 0) -> None:
+            steps = one.settling()
+            command = next(steps)
+            while True:
+                if command.name == "log_in":
+                    passed += 1
+                    await st.update_session_data(secret, {"views": passed})
+                try:
+                    answer = await command.do(st)
+                except Conflict as error:
+                    command = steps.throw(error)
+                else:
+                    command = steps.send(answer)
+
+        with pytest.raises(StoreBusy):
+            await settle()
+        assert await st.verify_session(secret) is not None

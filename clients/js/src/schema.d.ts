@@ -452,6 +452,7 @@ export interface LogIn {
   removed?: string[];
   /** Whether it lasts for remember_max_age. */
   remember?: boolean;
+  version?: number | null;
   /** Seconds; null: never. */
   idle_timeout?: number | null;
   /** Seconds; null: never. */

@@ -11,13 +11,13 @@ from ..contract.partitioning import named_by_lookup
 from ..crypto.minting import new_id
 from ..crypto.secret_form import is_session_secret
 from ..errors import InvalidInput, UnknownSession
-from ..records import JSON, Issued
+from ..records import JSON, Issued, SessionDetails
 from ..rules.idempotency import canonical_changes
 from ..rules.log_in import log_in as log_in_rule
 from ..rules.lookup import Key
 from ..rules.moving_in import finish_moving_in
 from ..rules.moving_in import move_in as move_in_rule
-from ..rules.sessions import SessionChange
+from ..rules.sessions import Opening, SessionChange
 from ..settings import ANONYMOUS_OWNERS, UNSET, Duration, Unset, duration_ms
 from .sessions import AsyncSessionCommands, details_of
 
@@ -34,6 +34,7 @@ class AsyncLogInCommands(AsyncSessionCommands):
         data: Mapping[str, JSON] | None = None,
         removed: Collection[str] = (),
         remember: bool = False,
+        version: int | None = None,
         idle_timeout: Duration | None | Unset = UNSET,
         max_age: Duration | None | Unset = UNSET,
         label: str | None = None,
@@ -59,6 +60,7 @@ class AsyncLogInCommands(AsyncSessionCommands):
             data: fields of the new session's data, beside those that are carried over and before them.
             removed: names of fields that are not carried over.
             remember: whether it lasts for ``Settings.remember_max_age``, however little it is used.
+            version: of the former session as it was read; a field named here that was changed since is a conflict.
             acr: how surely the user proved who they are, a value of the application's (OpenID Connect Core 1.0).
             amr: by which methods, such as ``["pwd", "otp"]`` (RFC 8176).
             idle_timeout, max_age, label, user_agent, address: as for ``open_session``.
@@ -66,6 +68,7 @@ class AsyncLogInCommands(AsyncSessionCommands):
         Raises:
             OwnerDisabled, LimitReached: as ``open_session``; the former session goes on.
             AlreadyExists: another session has the secret: a secret that came from outside is never adopted.
+            Conflict: a field was changed in the former session since ``version``; that goes on.
             InvalidInput: what can never be right, too much data, or a field that is both in ``data`` and ``removed``.
         """
         await self._know_settings()
@@ -74,20 +77,17 @@ class AsyncLogInCommands(AsyncSessionCommands):
             idle_timeout = None if idle_timeout is UNSET else idle_timeout
         kind = self._secret_kind if secret is None else _kind_of(secret)
         details = details_of(policy, kind, None, label, user_agent, address, acr, amr)
-        user = ANONYMOUS_OWNERS + new_id("", "") if owner is None else inputs.receiver_of("owner", owner)
-        opening = self._opening(user, idle_timeout, max_age, UNSET, False, details)
-        if max_age is UNSET and (remember or owner is None):
-            age_ms = policy.remember_max_age_ms if remember else policy.anonymous_max_age_ms
-            opening.traits = opening.traits.replace(max_age_ms=age_ms)
+        opening = self._opening_for(owner, idle_timeout, max_age, details, remember=remember)
         changes = json_values.data_changes_of({} if data is None else data, removed, policy.max_data_bytes, "data")
         before = self._former_key(former)
         clocks = inputs.asked_of(idle_timeout, max_age, UNSET)
         said = (*details[:3], details.acr, details.amr_text)
+        seen = inputs.version_of("version", version)
         fields = () if idempotency_key is None else canonical_changes(changes)
-        request = (owner, former if before else None, secret, remember, *clocks, *said, *fields)
+        request = (owner, former if before else None, secret, remember, seen, *clocks, *said, *fields)
 
         def args(lookups: tuple[str, ...]) -> tuple[object, ...]:
-            return policy, opening.looked_up_by(lookups[0]), before, lookups, changes, self.store.clock
+            return policy, opening.looked_up_by(lookups[0]), before, lookups, changes, self.store.clock, seen
 
         if secret is None:
             return await self._issue(
@@ -95,6 +95,24 @@ class AsyncLogInCommands(AsyncSessionCommands):
             )
         lookups = tuple(self._keyring.lookups(secret))
         return Issued(await self._do("log_in", idempotency_key, request, log_in_rule, *args(lookups)), secret)
+
+    def _opening_for(
+        self,
+        owner: str | None,
+        idle_timeout: Duration | None | Unset,
+        max_age: Duration | None | Unset,
+        details: SessionDetails,
+        *,
+        remember: bool = False,
+    ) -> Opening:
+        """Return what is opened for a user, or for a visitor, who gets an owner of their own."""
+        user = ANONYMOUS_OWNERS + new_id("", "") if owner is None else inputs.receiver_of("owner", owner)
+        opening = self._opening(user, idle_timeout, max_age, UNSET, False, details)
+        if max_age is UNSET and (remember or owner is None):
+            policy = self._policy
+            age_ms = policy.remember_max_age_ms if remember else policy.anonymous_max_age_ms
+            opening.traits = opening.traits.replace(max_age_ms=age_ms)
+        return opening
 
     async def move_in(
         self,
@@ -139,10 +157,7 @@ class AsyncLogInCommands(AsyncSessionCommands):
         await self._know_settings()
         policy = self._policy
         details = details_of(policy, self._secret_kind, None, None, user_agent, address, None, ())
-        user = ANONYMOUS_OWNERS + new_id("", "") if owner is None else inputs.receiver_of("owner", owner)
-        opening = self._opening(user, idle_timeout, max_age, UNSET, False, details)
-        if owner is None and max_age is UNSET:
-            opening.traits = opening.traits.replace(max_age_ms=policy.anonymous_max_age_ms)
+        opening = self._opening_for(owner, idle_timeout, max_age, details)
         left_ms, kept_ms = duration_ms("time_left", time_left), duration_ms("kept", kept)
         if kept_ms is None:
             raise InvalidInput("kept is how long a cookie is remembered, in seconds; for ever is too long")

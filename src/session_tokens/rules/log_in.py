@@ -16,7 +16,7 @@ from .expiry import end_session, replace_session
 from .loans import read_loans_ahead, take_loans_away
 from .lookup import Key, Stolen, lasts, lives, of_secret, session_queries
 from .reserved import is_anonymous
-from .sessions import Opening, open_session, opening_queries
+from .sessions import Opening, open_session, opening_queries, refuse_stale
 
 
 def log_in_queries(policy: Policy, opening: Opening, former: Key, lookups: Sequence[str]) -> list[Query]:
@@ -25,7 +25,7 @@ def log_in_queries(policy: Policy, opening: Opening, former: Key, lookups: Seque
     return [*opening_queries(policy, opening.owner), *session_queries(former), *unused]
 
 
-@reads(lambda policy, opening, former, lookups, changes, clock: log_in_queries(policy, opening, former, lookups))
+@reads(lambda policy, opening, former, lookups, *_: log_in_queries(policy, opening, former, lookups))
 def log_in(
     tx: Transaction,
     policy: Policy,
@@ -34,6 +34,7 @@ def log_in(
     lookups: Sequence[str],
     changes: dict[str, str | None],
     clock: Clock,
+    version: int | None = None,
 ) -> Session:
     """Open a session for a user who has just proved who they are, and end the one before, in one step.
 
@@ -48,9 +49,11 @@ def log_in(
         lookups: what the new secret may be looked up by; nobody but the session before may have it.
         changes: what the new session's data is beside what is carried over: field → JSON text, ``None`` to leave a
             field behind.
+        version: of the session before, that the caller has seen.
 
     Raises:
         OwnerDisabled, LimitReached: as ``open_session``; nothing was ended.
+        Conflict: one of the fields of ``changes`` that would be carried over was changed since ``version``.
         AlreadyExists: another session has the secret; it is never adopted.
         InvalidInput: the data would be too large.
     """
@@ -69,6 +72,8 @@ def log_in(
             end_session(tx, stored, end.at, end.reason)
     is_known = leaving is not None and (leaving.owner == opening.owner or is_anonymous(leaving.owner))
     is_carried = is_known and not is_stolen
+    if leaving is not None and is_carried:
+        refuse_stale(leaving, changes, version)
     carried: dict[str, JSON] = read_compact(leaving.details.data_text) if leaving is not None and is_carried else {}
     details = _with_data(opening.details, carried, changes, policy.max_data_bytes)
     if leaving is not None:  # before the opening: both may have the same secret, one after the other

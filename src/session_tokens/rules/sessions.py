@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ..clock import Clock
@@ -374,15 +374,7 @@ def update_session_data(
         InvalidInput: the data would be too large.
     """
     session = living_session(tx, key)
-    versions = session.details.data_versions
-    if version is not None:
-        if version > session.version:
-            raise Conflict("that version of the session is not there yet; read it again", id=session.id)
-        stale = sorted(field for field in changes if versions.get(field, 0) > version)
-        if stale:
-            raise Conflict(
-                f"changed meanwhile: {', '.join(stale)}; read the session again", id=session.id, fields=stale
-            )
+    refuse_stale(session, changes, version)
     details = _with_data(session, session.details, changes, bytes_max)
     changed = session.replace(details=details, version=session.version + 1)
     tx.put_session(session, changed)
@@ -412,6 +404,22 @@ def _with_data(
             f"the session's data would pass {bytes_max} bytes of JSON; keep large data elsewhere, or set max_data_bytes"
         )
     return details._replace(data_text=data_text, data_versions=versions)
+
+
+def refuse_stale(session: Session, fields: Iterable[str], version: int | None) -> None:
+    """Accept that fields of a session's data are written over, or all of them where no version is given.
+
+    Raises:
+        Conflict: one was changed since the version that the caller has seen.
+    """
+    if version is None:
+        return
+    if version > session.version:
+        raise Conflict("that version of the session is not there yet; read it again", id=session.id)
+    versions = session.details.data_versions
+    stale = sorted(field for field in fields if versions.get(field, 0) > version)
+    if stale:
+        raise Conflict(f"changed meanwhile: {', '.join(stale)}; read the session again", id=session.id, fields=stale)
 
 
 @reads(lambda key, reason, version: session_queries(key))

@@ -22,6 +22,7 @@ class LogIn(Body):
         default_factory=list
     )
     remember: Annotated[bool, Meta(description="Whether it lasts for remember_max_age.")] = False
+    version: Annotated[int, Meta(description="Only if no field of data has changed in former since.")] | None = None
     idle_timeout: Seconds | UnsetType = UNSET
     max_age: Seconds | UnsetType = UNSET
     label: str | None = None

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Generator, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from ..crypto.minting import new_secret
@@ -307,7 +308,7 @@ class WebSession(Contents):
             return CookieChange.CLEAR
         if changes or removed:
             try:
-                self.record = yield from self._write(self.record, changes, removed)
+                self.record = yield from self._write(self.record, changes, removed, partial(_updating, self.record.id))
             except (SessionEnded, UnknownSession) as error:
                 self._secret = None
                 is_replaced = isinstance(error, SessionEnded) and error.details.get("reason") == "replaced"
@@ -324,20 +325,32 @@ class WebSession(Contents):
         return (yield from handing_out(self._moved, self._secret))
 
     def _write(
-        self, record: Session, changes: dict[str, JSON], removed: list[str]
-    ) -> Generator[Command, Any, Session | None]:
-        """Write the changes; where others changed a field that we took a step from, take it again from theirs."""
+        self,
+        record: Session | None,
+        changes: dict[str, JSON],
+        removed: list[str],
+        command: Callable[[dict[str, JSON], list[str], int | None], Command],
+    ) -> Generator[Command, Any, Any]:
+        """Write the changes; where others changed a field that we took a step from, take it again from theirs.
+
+        Args:
+            record: the session that the steps were taken in.
+            changes: of its fields.
+            removed: those that are taken out.
+            command: makes the command, of both and of the version of the record that they rest on, where they do.
+        """
         steps = {field: each for field, each in self._steps.items() if self._holds_steps(field, changes)}
-        version = record.version if steps else None
+        version = record.version if steps and record is not None else None
         for _ in range(ATTEMPTS_MAX):
             try:
-                options = {"removed": removed, "version": version}
-                written: Session = yield Command("update_session_data", (record.id, changes), options)
-                return written
+                return (yield command(changes, removed, version))
             except Conflict:
+                if record is None or version is None:
+                    raise
                 found: Session | None = yield Command("get_session", (record.id,))
-            if found is None:
-                raise UnknownSession("the session ended meanwhile")
+            if found is None:  # it ended meanwhile, which the command tells, if that matters to it
+                version = None
+                continue
             data, version = read_compact(found.details.data_text), found.version
             changes |= {field: retaken(data.get(field), each, changes.get(field)) for field, each in steps.items()}
             if FLASH in steps:
@@ -382,14 +395,12 @@ class WebSession(Contents):
         if self.record is not None and not is_anonymous(self.record.owner) and self.record.owner != log_in.owner:
             self._kept.clear()  # nothing of another user is carried over: what is here now is all that there will be
         changes, removed = self._changes()
-        options = {**self._client(), **self.options, **log_in.options, "data": changes, "removed": removed}
+        options = {**self._client(), **self.options, **log_in.options, "secret": self._minted}
         if log_in.remember and "max_age" not in log_in.options:
             options.pop("max_age", None)
-        former = None if self.record is None else self.record.id
-        issued: Issued = yield Command(
-            "log_in",
-            (log_in.owner,),
-            {**options, "former": former, "secret": self._minted, "remember": log_in.remember},
+        options |= {"former": None if self.record is None else self.record.id, "remember": log_in.remember}
+        issued: Issued = yield from self._write(
+            self.record, changes, removed, partial(_logging_in, log_in.owner, options)
         )
         self.record, self._secret, self._log_in = issued.session, issued.secret, None
         return CookieChange.SET
@@ -397,6 +408,16 @@ class WebSession(Contents):
     def _client(self) -> dict[str, Any]:
         user_agent, address = (None, None) if self._client_of is None else self._client_of()
         return {"user_agent": user_agent, "address": address}
+
+
+def _updating(id: str, changes: dict[str, JSON], removed: list[str], version: int | None) -> Command:
+    return Command("update_session_data", (id, changes), {"removed": removed, "version": version})
+
+
+def _logging_in(
+    owner: str, options: dict[str, Any], changes: dict[str, JSON], removed: list[str], version: int | None
+) -> Command:
+    return Command("log_in", (owner,), {**options, "data": changes, "removed": removed, "version": version})
 
 
 S = TypeVar("S", bound=WebSession)

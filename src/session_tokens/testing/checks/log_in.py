@@ -6,7 +6,7 @@ import asyncio
 
 from ...crypto.minting import new_secret
 from ...crypto.secret_form import SHORT_SECRET
-from ...errors import AlreadyExists, LimitReached
+from ...errors import AlreadyExists, Conflict, LimitReached
 from ...settings import Settings
 from ..harness import StoreBench, check, refused
 
@@ -26,6 +26,25 @@ class LogInChecks(StoreBench):
         assert user.session.data == {"cart": [1], "theme": "dark"}
         assert [session.id for session in (await self.tokens.list_sessions("ann")).items] == [user.id]
         assert (await self.tokens.list_sessions(visitor.session.owner)).items == []
+
+    @check
+    async def test_a_field_that_was_changed_meanwhile_is_not_written_over(self) -> None:
+        visitor = await self.tokens.log_in(None, data={"views": 1, "step": 1})
+        seen = visitor.session.version
+        now = (await (await self.another()).update_session_data(visitor.id, {"views": 2})).version
+        for former in (visitor.id, visitor.secret):
+            with refused(Conflict):
+                await self.tokens.log_in("ann", former=former, data={"views": 2}, version=seen)
+        with refused(Conflict):
+            await self.tokens.log_in("ann", former=visitor.id, data={"views": 3}, version=now + 1)
+        assert await self.tokens.verify_session(visitor.secret) is not None
+        user = await self.tokens.log_in("ann", former=visitor.id, data={"step": 2}, version=seen)
+        assert user.session.data == {"views": 2, "step": 2}
+        again = await self.tokens.log_in("ann", former=user.id, data={"views": 3}, version=user.session.version)
+        other = await self.tokens.log_in("bob", former=again.id, data={"views": 1}, version=0)
+        assert other.session.data == {"views": 1}
+        alone = await self.tokens.log_in("bob", former=again.id, data={"views": 1}, version=0)
+        assert alone.session.data == {"views": 1}
 
     @check
     async def test_a_secret_passes_from_the_former_session_to_the_new_one(self) -> None:
