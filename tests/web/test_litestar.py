@@ -243,3 +243,31 @@ def test_a_store_in_this_process_that_two_event_loops_use_is_closed_by_either() 
     with TestClient(apps[0], base_url="http://shop.example") as first, TestClient(apps[1]) as second:
         first.post("/put")
         assert {"owner": None, "fields": {}} == second.get("/show").json()
+
+
+def test_a_page_in_litestars_cache_hands_nobody_the_cookie_of_who_asked_first(
+    tokens: SessionTokens, clock: ManualClock
+) -> None:
+    @get("/first", cache=60, sync_to_thread=False)
+    def first(request: Asked) -> str:
+        request.session["seen"] = True
+        return "seen"
+
+    @get("/news", cache=60, sync_to_thread=False)
+    def news() -> str:
+        return "for everybody"
+
+    store = AsyncSessionTokens(tokens.store, tokens.settings)
+    config = SessionTokensConfig(store, rotate_every=600)
+    app = Litestar([first, news, show, log_in], middleware=[config.middleware])
+    with TestClient(app) as browser:
+        assert browser.get("/first").cookies
+        browser.post("/log-in")
+        clock.advance(600)
+        assert browser.get("/news").cookies
+        assert browser.get("/show").json()["owner"] == "ann"
+        browser.cookies.clear()
+
+        assert [browser.get("/first").text, browser.get("/news").text] == ["seen", "for everybody"]
+        assert dict(browser.cookies) == {}
+        assert browser.get("/show").json()["owner"] is None

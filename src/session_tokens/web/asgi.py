@@ -428,8 +428,8 @@ class Response(Connection):
             return
         self.has_begun = True
         cookie = self._keeping.cookie_header(change, session, is_https=self.incoming.is_https)
-        message["headers"] = headers_with(headers, cookie, accessed=session.accessed)
-        await self._send(message)
+        headers = headers_with(headers, cookie, accessed=session.accessed)
+        await self._send({**message, "headers": headers})  # a cache between us, as Litestar's, keeps the message
 
     async def replace(self, status: int, text: str) -> None:
         """Send another answer than the application's, with the cookie that the browser is to have all the same."""
