@@ -70,7 +70,9 @@ class Site:
         jar = httpx.Cookies()
         for name, value in (cookies or {}).items():
             jar.set(name, value, domain="127.0.0.1")  # as the server's own, which takes its place
-        return httpx.Client(base_url=self.url, cookies=jar, timeout=60)
+        # Servers close a connection on which a view has failed, and a request may be on its way over it by then.
+        alone = httpx.Limits(max_keepalive_connections=0)
+        return httpx.Client(base_url=self.url, cookies=jar, timeout=60, limits=alone)
 
     def beside(self, browser: httpx.Client, method: str, path: str) -> Callable[[], httpx.Response]:
         """Start a slow request with the cookies of a browser; the answer lets it go on and returns its response."""
