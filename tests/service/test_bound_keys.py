@@ -302,6 +302,27 @@ async def test_a_key_makes_no_more_for_one_owner_than_it_may(world: World) -> No
     assert 1 <= int(refused.headers["retry-after"]) <= 60
 
 
+async def test_what_the_names_of_tables_make_is_counted_too(world: World) -> None:
+    issued = await keys.create_key(world.tokens.store, "admin", owner_creations=3)
+
+    async def called(name: str, *arguments: object) -> int:
+        headers = {"Authorization": f"Bearer {issued.secret}"}
+        answer = await world.http.post(f"/v1/tables/{name}", headers=headers, json={"arguments": arguments})
+        return answer.status_code
+
+    made = [await called("add_session", f"s{number}", "ann") for number in range(2)]
+    made.append(await called("add_transferable_token", "t", 1, "ann"))
+    refused = [
+        await called("add_session", "s2", "ann"), await called("add_session_bounded_token", "t2", 1, "ann"),
+        await called("add_transferable_token", "t3", 1, "ann"),
+    ]  # fmt: skip
+    others = [await called("add_session", "s3", "bob"), await called("session_from_owner", "ann"), await called("x")]
+    free = [await called("add_token", f"f{number}", 1) for number in range(4)]
+
+    assert (made, refused, others) == ([404] * 3, [429] * 3, [404] * 3), "404: no tables are served here"
+    assert free == [404, 404, 404, 429]
+
+
 async def test_a_key_sends_no_more_than_its_rate(world: World) -> None:
     issued = await keys.create_key(world.tokens.store, "issue", rate=2)
     other = await keys.create_key(world.tokens.store, "issue")

@@ -7,6 +7,7 @@ way but by those who are bound to nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import UNSET
@@ -26,6 +27,10 @@ from .routes import OWNERS, S, T
 
 MAKERS_MAX = 10_000
 """Keys whose bounds are remembered; they never change."""
+
+
+OWNER_AT = {"add_session": 1, "add_session_bounded_token": 2, "add_transferable_token": 2, "add_token": None}
+"""The names of ``TokenTables`` that make something, and where among their arguments the owner stands."""
 
 
 class Scopes:
@@ -73,8 +78,11 @@ class Scopes:
                     raise _forbidden(f"this service key acts for owners that begin with {key.owner_prefix} only")
         if key.max_age_ms is not None:
             await self._hold_life(key.max_age_ms, operation, body)
-        if key.owner_creations is not None and operation.act in ("open_session", "issue_token"):
-            self._quotas.makes(key, await self._owner_in(body))
+        if key.owner_creations is not None:
+            if operation.act in ("open_session", "issue_token"):
+                self._quotas.makes(key, await self._owner_in(body))
+            elif operation.act == "call_tables" and call.subject in OWNER_AT:
+                self._quotas.makes(key, _owner_among(body.arguments, OWNER_AT[call.subject]))
         return None
 
     async def _hold_log_in(self, key: ServiceKey, body: client_shapes.LogIn) -> None:
@@ -167,6 +175,12 @@ def _names_session(subject: str) -> bool:
 
 def _names_token(subject: str) -> bool:
     return is_id(TOKEN_ID, subject) or is_secret(TOKEN_SECRET, subject)
+
+
+def _owner_among(arguments: Sequence[Any], place: int | None) -> str:
+    """Return the owner whom a name of ``TokenTables`` is given; empty for none, and for what will be refused."""
+    owner = arguments[place] if place is not None and place < len(arguments) else ""
+    return owner if isinstance(owner, str) else ""
 
 
 def _forbidden(detail: str) -> Problem:
