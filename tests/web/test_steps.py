@@ -237,3 +237,25 @@ async def test_a_log_in_that_is_passed_all_the_time_is_told() -> None:
         with pytest.raises(StoreBusy):
             await settle()
         assert await st.verify_session(secret) is not None
+
+
+def test_a_new_secret_hides_no_step_of_another_request(st: SessionTokens, secret: str) -> None:
+    one, other = two(st, secret)
+    other.increment("views")
+    settled(st, other)
+    one.rotated(st.rotate_session(str(one.id)))
+    one.increment("views")
+
+    assert [CookieChange.SET] == settled(st, one)
+    assert 3 == drive(st, loading(WebSession, one.secret))["views"]
+
+
+def test_a_new_secret_hides_nothing_that_another_request_put_in(st: SessionTokens) -> None:
+    one, other = two(st, st.log_in(None, data={"a": 1}).secret)
+    other["b"] = 2
+    settled(st, other)
+    one.rotated(st.rotate_session(str(one.id)))
+    del one["a"]
+
+    assert [CookieChange.SET] == settled(st, one)
+    assert {"b": 2} == dict(drive(st, loading(WebSession, one.secret)))

@@ -68,7 +68,8 @@ class WebSession(Contents):
 
     # A dictionary of attributes would cost a visitor's request more than all the rest here.
     __slots__ = (
-        "__dict__", "_client_of", "_ended", "_log_in", "_minted", "_moved", "_secret", "kind", "options", "record",
+        "__dict__", "_client_of", "_ended", "_log_in", "_minted", "_moved", "_secret", "_seen", "kind", "options",
+        "record",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +92,7 @@ class WebSession(Contents):
         self._log_in: LogIn | None = None
         self._minted: str | None = None
         self._moved: Session | None = None
+        self._seen: int | None = None  # the version whose fields are in here, where the record is of a later one
         self._ended = self._cleared = self.accessed = False
         self._kept, self._steps, self._hidden = {}, {}, {}
         if record is not None:
@@ -190,7 +192,14 @@ class WebSession(Contents):
 
     def rotated(self, issued: Issued) -> None:
         """Take in that the session was given a new secret in the store: the cookie follows, whatever is answered."""
+        read = self.record
+        if read is not None and read.details.data_text != issued.session.details.data_text:
+            self._seen = self._version(read)  # another request has changed fields since, which are not in here
         self.record, self._secret, self._moved = issued.session, issued.secret, issued.session
+
+    def _version(self, record: Session) -> int:
+        """Return the version of the record whose fields are in here, though this one may be of a later one."""
+        return record.version if self._seen is None else self._seen
 
     @property
     def has_moved(self) -> bool:
@@ -309,6 +318,7 @@ class WebSession(Contents):
         if changes or removed:
             try:
                 self.record = yield from self._write(self.record, changes, removed, partial(_updating, self.record.id))
+                self._seen = None
             except (SessionEnded, UnknownSession) as error:
                 self._secret = None
                 is_replaced = isinstance(error, SessionEnded) and error.details.get("reason") == "replaced"
@@ -340,7 +350,7 @@ class WebSession(Contents):
             command: makes the command, of both and of the version of the record that they rest on, where they do.
         """
         steps = {field: each for field, each in self._steps.items() if self._holds_steps(field, changes)}
-        version = record.version if steps and record is not None else None
+        version = self._version(record) if steps and record is not None else None
         for _ in range(ATTEMPTS_MAX):
             try:
                 return (yield command(changes, removed, version))
@@ -363,7 +373,7 @@ class WebSession(Contents):
     def _is_over(self, record: Session) -> Generator[Command, Any, bool]:
         """End a visitor's session whose last field is gone; return whether no other request had changed it before."""
         try:
-            if not (yield Command("destroy_session", (record.id,), {"version": record.version})):
+            if not (yield Command("destroy_session", (record.id,), {"version": self._version(record)})):
                 return False
         except Conflict:
             return False
@@ -402,7 +412,7 @@ class WebSession(Contents):
         issued: Issued = yield from self._write(
             self.record, changes, removed, partial(_logging_in, log_in.owner, options)
         )
-        self.record, self._secret, self._log_in = issued.session, issued.secret, None
+        self.record, self._secret, self._log_in, self._seen = issued.session, issued.secret, None, None
         return CookieChange.SET
 
     def _client(self) -> dict[str, Any]:
