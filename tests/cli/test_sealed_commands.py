@@ -18,6 +18,7 @@ from session_tokens.audit.log import Audit
 from session_tokens.cli.main import main
 from session_tokens.crypto.key_file import Keys, make_key_file, read_key_file, replace_key_file
 from session_tokens.rules.data_keys import data_keys_of
+from session_tokens.stores.connect import is_there
 from session_tokens.stores.key_changes import DATA_KEY, add_key, promote_key, retire_key
 from tests.helpers.effort import PROVING, times
 from tests.helpers.filled_store import everything
@@ -242,3 +243,73 @@ def test_keys_of_another_store_open_no_sealed_copy(tmp_path: Path, key_file: Pat
     replace_key_file(key_file, Keys(keys.peppers, keys.source, {"other": bytes(range(32))}, keys.index))
     with pytest.raises(InvalidInput, match="data key"):
         opened(target)
+
+
+def whole_store_is_read(url: str, tmp_path: Path) -> list[str]:
+    """Back a store up, put that back, export it, import that, and copy it; return the URLs of what came of it."""
+    made = [f"sqlite:///{tmp_path / name}" for name in ("back.db", "in.db", "copy.db")]
+    backup, lines = str(tmp_path / "backup.db"), str(tmp_path / "all.jsonl")
+    for words in (
+        ["backup", backup, "--store", url], ["restore", backup, "--store", made[0]],
+        ["export", lines, "--store", url], ["import", lines, "--store", made[1]], ["copy", url, made[2]],
+    ):  # fmt: skip
+        assert main(["store", *words]) == 0, words
+    return made
+
+
+@pytest.mark.server
+def test_a_sealed_store_in_which_one_name_space_was_never_used_stays_so(url: str, tmp_path: Path) -> None:
+    """What is read is not made: the other one is sealed too when it is first used."""
+    with opened(url, sealed=True) as tokens:
+        session = tokens.open_session("ann", data={"n": 1})
+    made = whole_store_is_read(url, tmp_path)
+
+    for each in (url, *made):
+        assert is_there(each, "tt") is each.startswith("sqlite"), "a file has both"
+        with TokenTables.open(each, sealed=True, sweep=False) as tables, opened(each, sealed=True) as tokens:
+            tables.add_session("their session", "bob")
+            assert tables.active_session("their session", "bob")
+            assert tokens.verify_session(session.secret) == session.session
+
+
+@pytest.mark.server
+def test_of_tables_alone_everything_is_read_too(url: str, tmp_path: Path) -> None:
+    with TokenTables.open(url, sealed=True, sweep=False) as tables:
+        tables.add_session("their session", "bob")
+    made = whole_store_is_read(url, tmp_path)
+
+    for each in (url, *made):
+        assert is_there(each) is each.startswith("sqlite")
+        with TokenTables.open(each, sealed=True, sweep=False) as tables:
+            assert tables.active_session("their session", "bob")
+
+
+@pytest.mark.server
+def test_the_keys_of_tables_alone_are_changed_too(url: str, key_file: Path) -> None:
+    with TokenTables.open(url, sealed=True, sweep=False) as tables:
+        tables.add_session("their session", "bob")
+    before = data_keys(key_file)
+
+    assert main(["sealed", "add", "--store", url]) == main(["pepper", "add", "--store", url]) == 0
+    (_, new), (_, pepper) = data_keys(key_file), read_key_file(key_file).peppers
+    assert is_there(url) is url.startswith("sqlite")
+    for kind, key_id in (("sealed", new), ("pepper", pepper)):
+        added_long_ago(url, f"data:{new}" if kind == "sealed" else pepper, "tt")
+        assert main([kind, "promote", key_id, "--store", url]) == 0
+    assert main(["sealed", "retire", *before, "--store", url]) == 0
+    with TokenTables.open(url, sealed=True, sweep=False) as tables:
+        assert tables.active_session("their session", "bob")
+
+
+@pytest.mark.server
+def test_what_comes_of_a_store_is_sealed_where_a_part_of_it_was(url: str, tmp_path: Path) -> None:
+    """On a server each name space may be made as it likes."""
+    if url.startswith("sqlite"):
+        return
+    opened(url, sealed=False).close()
+    with TokenTables.open(url, sealed=True, sweep=False) as tables:
+        tables.add_session("their session", "bob")
+
+    for each in whole_store_is_read(url, tmp_path):
+        with TokenTables.open(each, sealed=True, sweep=False) as tables, opened(each, sealed=True):
+            assert tables.active_session("their session", "bob")

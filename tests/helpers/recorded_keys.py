@@ -12,8 +12,9 @@ from tests.helpers.servers.mariadb import shared_server
 from tests.helpers.sqlite_files import behind
 
 
-def added_long_ago(url: str, key_id: str) -> None:
-    """Let the store believe that it has known a key for more than a minute."""
+def added_long_ago(url: str, key_id: str, space: str = "") -> None:
+    """Let a name space of a store believe that it has known a key for more than a minute; a file has one record."""
+    before, after = (f"_{space}", f".{space}") if space else ("", "")
     if url.startswith("sqlite"):
         behind(
             Path(store_url_of(url).path),
@@ -23,15 +24,15 @@ def added_long_ago(url: str, key_id: str) -> None:
     elif url.startswith("postgresql"):
         with psycopg.connect(url) as connection:
             connection.execute(
-                "UPDATE session_tokens.peppers SET recorded_at = recorded_at - 61000 WHERE key_id = %s",
+                f"UPDATE session_tokens{before}.peppers SET recorded_at = recorded_at - 61000 WHERE key_id = %s",
                 [key_id],
             )
     elif url.startswith("mysql"):
-        longer = "UPDATE session_tokens_peppers SET recorded_at = recorded_at - 60001"
+        longer = f"UPDATE session_tokens{before}_peppers SET recorded_at = recorded_at - 60001"
         shared_server().execute(f"{longer} WHERE key_id = '{key_id}'", url.rpartition("/")[2])
     else:
         address, _, name = url.partition("?")
-        key = f"{{{name.partition('=')[2]}:00}}:m"
+        key = f"{{{name.partition('=')[2]}{after}:00}}:m"
         with valkey.Valkey.from_url(address) as client:
             said = client.hget(key, key_id)
             assert isinstance(said, bytes)

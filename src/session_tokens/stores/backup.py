@@ -11,6 +11,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -31,7 +32,7 @@ from .common.backing_up import BackingUp, Within
 from .common.copying import MoveSetting
 from .common.kinds import KINDS
 from .common.store_url import store_url_of
-from .connect import copy_mark_of, copy_store, insist_it_is_there, open_anyway_now, open_as_it_is_now
+from .connect import copy_mark_of, copy_store, insist_it_is_there, open_anyway_now, opened_to_read
 from .sqlite.schema import check_keys, is_of_session_tokens, keys_at_hand
 from .sqlite.upkeep import spaces_of
 
@@ -221,7 +222,7 @@ def _dumped(url: str, draft: Path, progress: Progress, moving: Moving) -> None:
     """Write what a store on a server holds into a database, under the keys that were given."""
     target = f"sqlite:///{draft}?synchronous=OFF"  # it is synced once, at the end
     backing_up = BackingUp(
-        lambda space: open_as_it_is_now(url, space),
+        partial(opened_to_read, url),
         lambda space, is_sealed: open_anyway_now(target, space=space, sealed=is_sealed),
         copy_mark_of(url),
         progress,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from hashlib import sha256
 from importlib import import_module
 from inspect import signature
@@ -106,9 +107,23 @@ def open_store_now(
     return _looked_at_first(open_anyway_now(url, pepper, clock, space, _wanted(sealed)))
 
 
-def open_as_it_is_now(url: str, space: str) -> BlockingStore:
-    """Open a store that is there as ``open_store_now`` does, whether it is sealed or not."""
-    return _looked_at_first(open_anyway_now(url, space=space))
+def opened_to_read(url: str, opened: ExitStack) -> dict[str, BlockingStore]:
+    """Open all name spaces of a store as ``open_store_now`` does, sealed or not, until the stack ends; make none.
+
+    Raises:
+        InvalidInput: the store is not there.
+    """
+    from .absent import Absent
+    from .common.copying import SPACES
+
+    insist_it_is_there(url)
+    there = {
+        space: opened.enter_context(closing_now(_looked_at_first(open_anyway_now(url, space=space))))
+        for space in SPACES
+        if is_there(url, space)
+    }
+    keyring = next(iter(there.values())).keyring
+    return {space: there.get(space) or Absent(keyring) for space in SPACES}
 
 
 def _looked_at_first(store: BlockingStore) -> BlockingStore:
@@ -316,13 +331,10 @@ def copy_store(
     if store_url_of(target).kind == "sqlite" and not is_there(target):
         insist_on_keys_of_source(Path(store_url_of(target).path))
 
-    def open_source(space: str) -> BlockingStore:
-        return open_as_it_is_now(source, space)
-
     def open_target(space: str, is_sealed: bool) -> BlockingStore:
         return open_copy(target, space, sealed, is_sealed)
 
-    copying = Copying(open_source, open_target, copy_mark_of(source), progress, move)
+    copying = Copying(partial(opened_to_read, source), open_target, copy_mark_of(source), progress, move)
     copying.run()
     return copying.counts, copying.written, copying.events
 
@@ -334,7 +346,7 @@ def open_copy(target: str, space: str, sealed: bool | None, is_sealed: bool) -> 
         target: its URL.
         space: the name space.
         sealed: what was asked for; ``None``: as the environment says.
-        is_sealed: whether the source is sealed.
+        is_sealed: whether a name space of the source is sealed.
     """
     wanted = _wanted(sealed)
     return open_anyway_now(target, space=space, sealed=(is_sealed or None) if wanted is None else wanted)

@@ -48,7 +48,7 @@ from .common.json_lines import EVENT, VERSION, Head, Line, Reading, Writing
 from .common.kinds import KINDS
 from .common.record_codec import Setting
 from .common.store_url import store_url_of
-from .connect import abandon_store, closing_now, insist_it_is_there, open_as_it_is_now, open_copy
+from .connect import abandon_store, closing_now, open_copy, opened_to_read
 
 Write = Callable[[bytes], object]
 MEMORY: Final = "a store in memory ends with its process and holds nothing to export; name one that outlives it"
@@ -116,14 +116,13 @@ def export_store(url: str, write: Write, progress: Progress, moving: Moving) -> 
     named = store_url_of(url)
     if named.kind == "memory":
         raise InvalidInput(MEMORY)
-    insist_it_is_there(url)
     with ExitStack() as opened:
-        stores = {space: opened.enter_context(closing_now(open_as_it_is_now(url, space))) for space in SPACES}
+        stores = opened_to_read(url, opened)
         keyring = _keyring_in(stores[""])
         total = sum(copyable(store).count_now() for store in stores.values())
         now, _ = stores[""].read_now([Get("setting", MARK)])
         log = log_of(stores[""])
-        is_sealed = keyring.sealer is not None
+        is_sealed = any(store.keyring.sealer is not None for store in stores.values())
         writing = Writing(keyring, write)
         places = (event_id(log.trimmed), event_id(log.newest))
         writing.head(Head(VERSION, now, is_sealed, total, *places, checks_of(keyring)))

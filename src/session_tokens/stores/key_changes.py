@@ -17,7 +17,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -88,13 +88,13 @@ def add_key(url: str, kind: KindOfKey) -> str:
         held = kind.held(keys)
         if len(held) >= KEYS_MAX:
             raise InvalidInput(f"{keys.source} holds {len(held)} {kind.name}s; retire old ones first")
-        with closing_now(open_anyway_now(url)) as store:
-            _insist_on_sealing(store, kind)  # and what is there opens the store
+        with _recording(url, kind):  # what is there opens the store
+            pass
         key = secrets.token_bytes(PEPPER_BYTES_MIN)
         (key_id,) = checked_peppers(key)
         (current, former), *others = held.items()
         replace_key_file(path, kind.with_others(keys, {current: former, key_id: key, **dict(others)}))
-        with closing_now(open_anyway_now(url)):
+        with _recording(url, kind):
             return key_id
 
 
@@ -117,8 +117,7 @@ def promote_key(url: str, kind: KindOfKey, key_id: str | None) -> str:
 
 def _promoted(url: str, path: Path, keys: Keys, kind: KindOfKey, key_id: str | None) -> str:
     held = kind.held(keys)
-    with closing_now(open_anyway_now(url)) as store:
-        _insist_on_sealing(store, kind)
+    with _recording(url, kind) as store:
         marks, now = kept_peppers(store).pepper_marks(), store.read_now([]).now
     added = [id for id in held if kind.prefix + id in marks and not marks[kind.prefix + id].is_used]
     if key_id is None:
@@ -164,6 +163,8 @@ def _retire(
     if key_id == next(iter(kind.held(keys))):
         raise Conflict(f"the {kind.name} {key_id} is the current one; promote another first", key_id=key_id)
     spaces = [space for space in SPACES if is_there(url, space)]
+    with _recording(url, kind):
+        pass
     done = 0
 
     def told(count: int) -> None:
@@ -173,8 +174,6 @@ def _retire(
 
     for space in spaces:
         with closing_now(open_anyway_now(url, space=space)) as store:
-            if not space:
-                _insist_on_sealing(store, kind)
             _write_all_anew(store, told)
     needs = dict.fromkeys(KINDS, 0)
     for space in spaces:  # once more: a process that was not started anew may have written meanwhile
@@ -236,12 +235,26 @@ def _is_alone(descriptor: int, path: Path) -> bool:
     return os.path.samestat(os.fstat(descriptor), os.stat(path))
 
 
-def _insist_on_sealing(store: BlockingStore, kind: KindOfKey) -> None:
-    if kind is DATA_KEY and store.keyring.sealer is None:
-        raise InvalidInput(
-            "this store keeps its values in clear, so it records no data keys; copy it into a sealed one: "
-            "session-tokens store copy FROM TO --sealed yes"
-        )
+@contextmanager
+def _recording(url: str, kind: KindOfKey) -> Iterator[BlockingStore]:
+    """Open each name space that is there, which records the keys; return the first that has keys of a kind.
+
+    Raises:
+        InvalidInput: none has.
+    """
+    with ExitStack() as opened:
+        stores = [
+            opened.enter_context(closing_now(open_anyway_now(url, space=space)))
+            for space in SPACES
+            if is_there(url, space)
+        ]
+        found = [store for store in stores if kind is PEPPER or store.keyring.sealer is not None]
+        if not found:
+            raise InvalidInput(
+                "this store keeps its values in clear, so it records no data keys; copy it into a sealed one: "
+                "session-tokens store copy FROM TO --sealed yes"
+            )
+        yield found[0]
 
 
 def _insist_it_is_held(keys: Keys, kind: KindOfKey, key_id: str) -> None:

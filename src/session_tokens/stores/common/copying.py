@@ -226,10 +226,10 @@ class _Pair(NamedTuple):
     target: BlockingStore
 
 
-Opener = Callable[[str], BlockingStore]
-"""Opens a store for a name space."""
+Opener = Callable[[ExitStack], Mapping[str, BlockingStore]]
+"""Opens all name spaces of a store, until the stack ends."""
 CopyOpener = Callable[[str, bool], BlockingStore]
-"""Opens a store to copy into for a name space, where the source is sealed or is not."""
+"""Opens a store to copy into for a name space, where any name space of the source is sealed or none is."""
 MoveSetting = Callable[[str, str, MovedEvents], str]
 """``move(name, text, moved)``: the text of a setting where the events have other ids."""
 Checks = Mapping[str, Mapping[str, str]]
@@ -275,18 +275,16 @@ class Copying:
             Conflict: the target holds other records, or a copy from elsewhere is under way into it.
             StoreError: after the copy the target is not what the source is: one of them is in use.
         """
+        open_source, open_target = self._openers
         with ExitStack() as opened:
-            for space in SPACES:
-                source = self._opened(self._openers[0](space), opened)
-                target = self._opened(self._openers[1](space, source.keyring.sealer is not None), opened)
+            sources = open_source(opened)
+            is_sealed = any(source.keyring.sealer is not None for source in sources.values())
+            for space, source in sources.items():
+                target = open_target(space, is_sealed)
+                opened.callback(target.close_now)
                 check_keys(source.keyring, target.keyring)
                 self._pairs[space] = _Pair(source, target)
             self._run()
-
-    @staticmethod
-    def _opened(store: BlockingStore, opened: ExitStack) -> BlockingStore:
-        opened.callback(store.close_now)
-        return store
 
     def _run(self) -> None:
         marks = [mark_of(self._pairs[space].target) for space in SPACES]
