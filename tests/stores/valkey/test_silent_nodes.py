@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from session_tokens import AsyncSessionTokens, SessionTokens
+from session_tokens import AsyncSessionTokens, SessionTokens, StoreUnavailable
 from session_tokens.contract.partitioning import partition_of_owner
 from session_tokens.stores.valkey.placement import Placement
 from tests.helpers.servers.cluster import CALM_TIMEOUT_MS, Cluster, Node
@@ -75,3 +75,44 @@ async def test_a_task_is_answered_though_most_nodes_are_silent_and_asked_first(m
         assert await st.get_session(issued.id) == issued.session
 
         assert time.monotonic() - since_s < TIMEOUT_S
+
+
+SHORT_S, TWICE_S = 3, 5.5
+"""A time-out, and nearly twice as long."""
+
+
+@pytest.fixture
+def bare() -> Iterator[Cluster]:
+    """A cluster of three nodes without replicas."""
+    with ExitStack() as held:
+        cluster = Cluster(3, (), CALM_TIMEOUT_MS)
+        held.callback(cluster.remove)
+        cluster.start()
+        yield cluster
+
+
+def silence(cluster: Cluster) -> None:
+    for node in cluster.nodes[1:]:
+        node.freeze()
+
+
+def test_a_thread_waits_for_all_silent_nodes_together_no_longer_than_for_one(bare: Cluster) -> None:
+    with SessionTokens.open(f"{bare.url}?timeout={SHORT_S}", pepper=PEPPER, sweep=False) as st:
+        st.list_sessions()
+        silence(bare)
+        for _ in range(3):  # from the second on there are no connections to them
+            since_s = time.monotonic()
+            with pytest.raises(StoreUnavailable):
+                st.list_sessions()
+            assert time.monotonic() - since_s < TWICE_S
+
+
+async def test_a_task_waits_for_all_silent_nodes_together_no_longer_than_for_one(bare: Cluster) -> None:
+    async with await AsyncSessionTokens.open(f"{bare.url}?timeout={SHORT_S}", pepper=PEPPER, sweep=False) as st:
+        await st.list_sessions()
+        silence(bare)
+        for _ in range(3):
+            since_s = time.monotonic()
+            with pytest.raises(StoreUnavailable):
+                await st.list_sessions()
+            assert time.monotonic() - since_s < TWICE_S

@@ -183,6 +183,10 @@ class BlockingNodes:
         breaker = None if host is None else self._breakers.get(host)
         return breaker is None or breaker.failures > 0
 
+    def _may_be_waited_for(self, host: Host) -> bool:
+        """Whether something may have to be waited for before anything is sent to a node."""
+        return self._is_doubted(host) or not self._node(host).has_idle
+
     def run_of(self, partition: int) -> str:
         """Return which run of which node was asked last for a partition."""
         host = self.map.holders[partition]
@@ -275,11 +279,18 @@ class BlockingNodes:
             pass
 
     def _exchange(self, router: Router, groups: dict[Host, list[Pending]], clock: bytes) -> None:
-        """Send to all nodes first, and then read what they answer."""
-        timeout_s = router.left_s
+        """Send to all nodes first, and then read what they answer.
+
+        Of those to which a connection has to be made, or that did not answer the last time, each may take its share of
+        the time: they come last, and several that are silent take no longer than one.
+        """
         sent: list[tuple[Host, tuple[Any, str], bytes]] = []
+        order = sorted(groups, key=self._may_be_waited_for)
         try:
-            for host, group in groups.items():
+            for number, host in enumerate(order):
+                group, timeout_s = groups[host], router.left_s
+                if self._may_be_waited_for(host):
+                    timeout_s = max(LEAST_S, timeout_s / (len(order) - number))
                 writes = any(each.call.writes for each in group)
                 end = self._wait if writes and self._replicas else clock
                 packed = b"".join([each.packed for each in group]) + end

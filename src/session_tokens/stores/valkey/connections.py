@@ -173,6 +173,11 @@ class Connections:
         options = self._options if lost.options is None else lost.options
         return NotExecuted(diagnosis(options, wants_tls=tls) or str(told))
 
+    @property
+    def has_idle(self) -> bool:
+        """Whether there is a connection that nobody uses."""
+        return bool(self._idle)
+
     def _taken_idle(self) -> list[_Idle]:
         """Return the idle connections, which nobody takes any more, to be closed."""
         taken, self._idle = self._idle, []
