@@ -26,7 +26,7 @@ from ..common.findings import Finding, Progress
 from ..common.pepper_records import Mark
 from ..common.retry import Full
 from .async_connections import AsyncConnections
-from .check import checking
+from .check import checking, in_small_steps
 from .connections import Moved, Steps
 from .dump import clearing, counting, dumping
 from .event_log import log_read, read_words, rewriting, trim_words
@@ -234,7 +234,7 @@ class ValkeyStore(CoalescingStore):
         Raises:
             StoreUnavailable: the server cannot be asked.
         """
-        return await self._read_through(checking(self._core.codec, fix, progress))
+        return await self._read_through(in_small_steps(checking(self._core.codec, fix, progress)))
 
     async def dump(self, kind: str, after: str, limit: int) -> Dump:
         """Return a batch of all records of a kind; see ``copying.Copyable``."""

@@ -24,7 +24,7 @@ from ..common.findings import Finding, Progress
 from ..common.pepper_records import Mark
 from ..common.retry import Full
 from .blocking_connections import BlockingConnections
-from .check import checking
+from .check import checking, in_small_steps
 from .connections import Moved, Steps
 from .dump import clearing, counting, dumping
 from .event_log import log_read, read_words, rewriting, trim_words
@@ -227,7 +227,7 @@ class BlockingValkeyStore(DirectStore):
         Raises:
             StoreUnavailable: the server cannot be asked.
         """
-        return self._read_through(checking(self._core.codec, fix, progress))
+        return self._read_through(in_small_steps(checking(self._core.codec, fix, progress)))
 
     def dump_now(self, kind: str, after: str, limit: int) -> Dump:
         """Return a batch of all records of a kind; see ``copying.Copyable``."""

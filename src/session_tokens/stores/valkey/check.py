@@ -26,6 +26,7 @@ from .rows import Reply, ValkeyCodec
 
 SCAN_COUNT = b"500"
 GET_COUNT = 200
+MEMBERS_COUNT = 500
 MARK = b"#"
 _BUCKETS = (b"bo", b"bh", b"lx", b"bp", b"bs", b"lg", b"lw")
 _LISTINGS = (b"ls", b"ld", b"lt", b"lv", b"lu", b"lw", b"le", b"lk", b"dus", b"dut", b"dui")
@@ -66,6 +67,42 @@ def checking(codec: ValkeyCodec, fix: bool, progress: Progress | None = None) ->
     yield from check.run(0, sum(map(len, records.names.values())))
     yield from _Indexes(codec, records, findings, fix).look(names)
     return findings.all
+
+
+def in_small_steps(steps: Steps[list[Finding]]) -> Steps[list[Finding]]:
+    """Carry a check out on one server, which would answer nobody else while it tells a long set in one go."""
+    words = next(steps)
+    try:
+        while True:
+            reply = (yield from _members(words[1])) if words[0] == b"ZRANGE" else (yield words)
+            words = steps.send(reply)
+    except StopIteration as stop:
+        found: list[Finding] = stop.value
+        return found
+
+
+def _members(key: bytes) -> Generator[list[bytes], Reply, Collection[bytes]]:
+    """Return the members of a sorted set, read some at once in the order of their scores.
+
+    One that moves meanwhile may be left out, or come twice, for which the check asks again.
+    """
+    members: dict[bytes, None] = {}
+    score, passed = b"-inf", 0
+    while True:
+        limits = [b"LIMIT", b"%d" % passed, b"%d" % MEMBERS_COUNT]
+        rows = _scored((yield [b"ZRANGEBYSCORE", key, score, b"+inf", b"WITHSCORES", *limits]))
+        members.update((member, None) for member, _ in rows)
+        if len(rows) < MEMBERS_COUNT:
+            return members
+        last = rows[-1][1]
+        score, passed = (score, passed + len(rows)) if last == score else (last, 0)
+
+
+def _scored(reply: Reply) -> list[tuple[bytes, bytes]]:
+    """Return members with their scores: one after the other in RESP2, pairs with numbers in RESP3."""
+    if reply and isinstance(reply[0], list):
+        return [(member, repr(score).encode("ascii")) for member, score in reply]
+    return list(zip(reply[::2], reply[1::2], strict=True))
 
 
 def _scan(codec: ValkeyCodec) -> Generator[list[bytes], Reply, set[bytes]]:
