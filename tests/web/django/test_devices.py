@@ -200,6 +200,24 @@ def test_a_package_that_keeps_keys_is_named_with_the_remedy(tmp_path: Any) -> No
                 assert ids() == []
 
 
+def test_a_table_of_the_site_that_keeps_keys_is_named_too(tmp_path: Any) -> None:
+    (tmp_path / "carts").mkdir()
+    (tmp_path / "carts" / "__init__.py").write_text("")
+    (tmp_path / "carts" / "models.py").write_text(
+        "from django.db import models\n\n"
+        "class Cart(models.Model):\n    session_key = models.CharField(max_length=40)\n\n"
+        "class Pen(models.Model):\n    cart = models.ForeignKey(Cart, models.CASCADE)\n"
+    )
+    with pytest.MonkeyPatch.context() as patch, override_settings(SESSION_TOKENS_STORE="sqlite:///s.db"):
+        patch.syspath_prepend(tmp_path)
+        with modify_settings(INSTALLED_APPS={"append": "carts"}):
+            (message,) = check_settings(None)
+            assert message.id == "session_tokens.W002"
+            assert message.msg.startswith("a table of carts.Cart keeps")
+            with modify_settings(MIDDLEWARE={"append": MIDDLEWARE}):
+                assert ids() == []
+
+
 STRONG = "urn:example:strong"
 
 

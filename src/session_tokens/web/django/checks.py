@@ -8,9 +8,11 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as Doubt
 from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Model
 
 from ...crypto.key_file import PEPPER_FILE_VARIABLE, PEPPER_VARIABLE, given_keys
 from ...errors import InvalidInput
@@ -23,8 +25,10 @@ MIDDLEWARE = "session_tokens.web.django.SessionMiddleware"
 DJANGOS = "django.contrib.sessions.middleware.SessionMiddleware"
 USERSESSIONS = "allauth.usersessions"
 HEADLESS = "allauth.headless"
-KEEPERS = (USERSESSIONS, "user_sessions", "qsessions")
+KEEPERS = (USERSESSIONS, "user_sessions", "qsessions", "hitcount")
 """Applications that write session keys into tables of their own."""
+KEPT = "session_key"
+"""How a field is called that holds them, in all other applications."""
 
 
 def check_settings(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
@@ -88,6 +92,7 @@ def check_settings(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMes
 def _kept_keys() -> list[CheckMessage]:
     """Say which applications keep secrets in their tables, for they keep session keys."""
     keepers, remedy = [name for name in KEEPERS if apps.is_installed(name)], ""
+    keepers += [model._meta.label for model in apps.get_models() if _is_keeper(model)]
     if MIDDLEWARE not in settings.MIDDLEWARE:
         remedy = f'replace "{DJANGOS}" in MIDDLEWARE by "{MIDDLEWARE}": then session keys are public ids; '
     elif apps.is_installed(HEADLESS) and "app" in getattr(settings, "HEADLESS_CLIENTS", ("app", "browser")):
@@ -100,12 +105,19 @@ def _kept_keys() -> list[CheckMessage]:
         return []
     return [
         Doubt(
-            f"{', '.join(keepers)} keeps session keys in a table, and a session key is a secret here: who reads "
-            "the table can take over sessions",
+            f"a table of {', '.join(keepers)} keeps session keys, and a session key is a secret here: who reads the "
+            "table can take over sessions",
             hint=f"{remedy}for the sessions of a user, show the page of session_tokens.web.django.urls",
             id="session_tokens.W002",
         )
     ]
+
+
+def _is_keeper(model: type[Model]) -> bool:
+    """Whether a table keeps session keys that no name in ``KEEPERS`` tells; those of other engines stay as they are."""
+    if model._meta.app_config.name in KEEPERS or issubclass(model, AbstractBaseSession):
+        return False
+    return any(field.name == KEPT for field in model._meta.get_fields())
 
 
 def _without_keys(*, is_server: bool) -> str | None:
