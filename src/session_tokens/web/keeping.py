@@ -14,7 +14,7 @@ from ..settings import UNSET, Duration, Unset, duration_ms
 from .cookies import SameSite, SessionCookie
 from .fields import OwnerField
 from .incoming import Incoming, Trust
-from .moving_in import Peer, moving_in, peers_of
+from .moving_in import Peer, moving_in, peers_of, taken_in
 from .origins import opens_socket
 from .rotating import GRACE_S, rotating
 from .session import Command, CookieChange, WebSession, loading
@@ -148,8 +148,7 @@ class Keeping:
                 sets_cookie=sets_cookie,
             )
             if issued is not None:
-                session = make(issued.session, issued.secret)
-                session.rotated(issued)
+                session = taken_in(make, issued, sets_cookie=sets_cookie)
         elif self.rotating is not None and sets_cookie:
             yield from self.rotating.take(session)
         return self.named(session)

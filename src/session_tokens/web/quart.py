@@ -32,7 +32,7 @@ from .flask.session import FlaskSession, decode, encode
 from .flask.settings import store_url
 from .incoming import Incoming
 from .keeping import Arriving
-from .moving_in import Peer, moving_in, peers_of
+from .moving_in import Peer, moving_in, peers_of, taken_in
 from .origins import FORGED
 from .rotating import GRACE_S, rotating
 from .session import WebSession, drive_async, loading
@@ -173,19 +173,15 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
             try:
                 tokens = await self.tokens_of(app)
                 web = await drive_async(tokens, loading(made, presented))
+                sets_cookie = isinstance(request, Request)
                 if web.record is None and others:
                     moving = moving_in(
-                        self._peers,
-                        cookie,
-                        encode=encode,
-                        client=arriving.client,
-                        sets_cookie=isinstance(request, Request),
+                        self._peers, cookie, encode=encode, client=arriving.client, sets_cookie=sets_cookie
                     )
                     issued = await drive_async(tokens, moving)
                     if issued is not None:
-                        web = made(issued.session, issued.secret)
-                        web.rotated(issued)
-                elif self._rotating is not None and isinstance(request, Request):
+                        web = taken_in(made, issued, sets_cookie=sets_cookie)
+                elif self._rotating is not None and sets_cookie:
                     await drive_async(tokens, self._rotating.take(web))
             except StoreError as error:
                 return error

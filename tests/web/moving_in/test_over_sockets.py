@@ -80,7 +80,7 @@ def of_wsgi(app: Any) -> Pages:
     return Pages(socket, page)
 
 
-def in_flask(st: AsyncSessionTokens) -> Pages:
+def flask_shop(st: AsyncSessionTokens) -> Flask:
     app = Flask("shop")
     app.session_interface = SessionTokensInterface(for_threads(st), migrate_from=OldLibrary())
 
@@ -89,15 +89,27 @@ def in_flask(st: AsyncSessionTokens) -> Pages:
     def who() -> str:
         return str(session_of_flask().owner)
 
-    return of_wsgi(app)
+    @app.errorhandler(404)
+    def not_there(error: object) -> tuple[str, int]:
+        return str(session_of_flask().owner), 404
+
+    return app
 
 
-def under_wsgi(st: AsyncSessionTokens) -> Pages:
+def in_flask(st: AsyncSessionTokens) -> Pages:
+    return of_wsgi(flask_shop(st))
+
+
+def wsgi_shop(st: AsyncSessionTokens) -> WsgiMiddleware:
     @WerkzeugRequest.application
     def who(request: WerkzeugRequest) -> WerkzeugResponse:
         return WerkzeugResponse(str(session_of(request.environ).owner))
 
-    return of_wsgi(WsgiMiddleware(who, for_threads(st), migrate_from=OldLibrary()))
+    return WsgiMiddleware(who, for_threads(st), migrate_from=OldLibrary())
+
+
+def under_wsgi(st: AsyncSessionTokens) -> Pages:
+    return of_wsgi(wsgi_shop(st))
 
 
 def under_asgi(st: AsyncSessionTokens) -> Pages:
@@ -208,3 +220,33 @@ async def test_a_cookie_that_a_page_has_used_up_opens_no_socket(
 
     assert (await pages.socket(), await pages.page()) == ("None", "None")
     assert len((await st.list_sessions("ann")).items) == 1
+
+
+@pytest.mark.parametrize(
+    ("made", "path", "headers"), [(flask_shop, "/", OPEN), (flask_shop, "/not/there", {}), (wsgi_shop, "/", OPEN)]
+)
+async def test_no_cookie_is_handed_out_for_one_that_was_not_presented(
+    st: AsyncSessionTokens, made: Callable[[AsyncSessionTokens], Any], path: str, headers: dict[str, str]
+) -> None:
+    """With ours alone the other would never be: the session would wait for it, with clocks that are not the store's."""
+    client = WerkzeugClient(made(st), use_cookies=False)
+    answer = client.get(path, headers={**headers, "Cookie": "old=ann"})
+
+    assert ("ann", None) == (answer.text, answer.headers.get("Set-Cookie"))
+    page = client.get("/", headers={"Cookie": "old=ann"})
+    assert ("ann", True) == (page.text, "Set-Cookie" in page.headers)
+    (session,) = (await st.list_sessions("ann")).items
+    assert session.max_age == st.settings.max_age
+
+
+async def test_aiohttp_hands_no_cookie_out_for_one_that_was_not_presented(st: AsyncSessionTokens) -> None:
+    async def who(request: web.Request) -> web.Response:
+        return web.Response(text=str((await session_of_aiohttp(request)).owner))
+
+    app = web.Application()
+    aiohttp_session.setup(app, SessionTokensStorage(st, migrate_from=OldLibrary()))
+    app.router.add_get("/", who)
+    async with AiohttpClient(TestServer(app)) as client:
+        answer = await client.get("/", headers={**OPEN, "Cookie": "old=ann"})
+
+        assert ("ann", None) == (await answer.text(), answer.headers.get("Set-Cookie"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 from flask import Flask, Request, Response, current_app
@@ -18,7 +19,7 @@ from ...records import Session
 from ...rules.reserved import applications
 from ...settings import Duration, Settings
 from ..cookies import cookie_named
-from ..moving_in import Peer, moving_in, peers_of
+from ..moving_in import Peer, moving_in, peers_of, taken_in
 from ..origins import FORGED, SAFE, opens_socket
 from ..process_store import ProcessStore
 from ..rotating import GRACE_S, rotating
@@ -180,9 +181,8 @@ class SessionTokensInterface(SessionsByFlask, SessionInterface):
         issued = drive(self.tokens_of(app), steps)
         if issued is None:
             return None
-        web = WebSession(issued.session, issued.secret, encode=encode, decode=decode, client=client)
-        web.rotated(issued)
-        return web
+        made = partial(WebSession, encode=encode, decode=decode, client=client)
+        return taken_in(made, issued, sets_cookie=sets_cookie)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Write what a request changed, in one command, and set or clear the cookie."""

@@ -16,7 +16,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 from ..._async.api import AsyncSessionTokens
@@ -25,7 +25,7 @@ from ...crypto.secret_form import is_session_secret
 from ...errors import Conflict, InvalidInput, Refused
 from ...records import Issued, Session
 from ...rules.moving_in import FINISHED
-from ..session import Command
+from ..session import Command, WebSession
 from .plain import Unreadable, as_json
 
 log = logging.getLogger("session_tokens.moving_in")
@@ -50,6 +50,8 @@ INSTANT_MAX_S = 1e11
 """Beyond the year 5000: not even a number of milliseconds is an instant in seconds."""
 ENDLESS_KEPT_S = 400 * 86_400
 """For how long it stands where a session never ended: as long as browsers keep a cookie (RFC 6265bis)."""
+S = TypeVar("S", bound=WebSession)
+
 REFUSED = (Refused, InvalidInput, TypeError, ValueError, RecursionError)
 """What says that a session is none that could be kept here."""
 
@@ -194,6 +196,23 @@ def moving_in(
         if former is not None:
             return (yield from moving_in_as(former, encode=encode, client=client, options=options))
     return None
+
+
+def taken_in(make: Callable[[Any, Any], S], issued: Issued, *, sets_cookie: bool) -> S:
+    """Return a request's session of who has just moved in.
+
+    Where the response cannot hand our cookie out, or may not be sent, it gets none: the browser goes on with the other
+    library's, which has not been presented yet as long as that is all that it has.
+
+    Args:
+        make: makes a session of a record and a secret.
+        issued: the session.
+        sets_cookie: as for ``moving_in``.
+    """
+    session = make(issued.session, issued.secret if sets_cookie else None)
+    if sets_cookie:
+        session.rotated(issued)
+    return session
 
 
 def moving_in_as(
