@@ -11,13 +11,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from flask import Flask, session
+from flask import Flask, request, session
 from flask.testing import FlaskClient
 from markupsafe import Markup
 
 from session_tokens import SessionTokens, Settings
 from session_tokens.testing import ManualClock
-from session_tokens.web.flask import logout
+from session_tokens.web.flask import login, logout
 from tests.helpers.flask_shop import Gate, second_browser, secret_in, shop, tokens_of
 from tests.helpers.servers.valkey import ValkeyServer
 
@@ -426,3 +426,19 @@ def test_an_owner_who_is_disabled_is_told_from_an_outage(app: Flask, client: Fla
     app.testing = False
 
     assert client.post("/login?owner=alice").status_code == 403
+
+
+def test_the_last_log_in_of_a_request_says_whether_it_is_remembered_and_how_it_was_proved(app: Flask) -> None:
+    @app.post("/twice")
+    def twice() -> str:
+        login("alice", remember=True, acr="mfa")
+        if "out" in request.args:
+            logout()
+        login("bob")
+        return "in"
+
+    for path in ("/twice", "/twice?out"):
+        answer = app.test_client().post(path)
+        assert "Max-Age=" not in answer.headers["Set-Cookie"] and "Expires=" not in answer.headers["Set-Cookie"]
+        session = tokens_of(app).list_sessions("bob").items[-1]
+        assert (session.acr, session.max_age) == (None, timedelta(hours=1).total_seconds())

@@ -204,7 +204,7 @@ class FlaskSession(SessionMixin):
             options: ``label``, ``acr`` and ``amr``, as for ``SessionTokens.log_in``.
         """
         self.web.login(owner)
-        self._new_owner, self._log_in_options = owner, options
+        self._new_owner, self._log_in_options, self._is_remembered = owner, options, False
         self.modified = True
 
     def proved_by(self, *, acr: str | None = None, amr: Collection[str] = ()) -> None:
@@ -223,7 +223,7 @@ class FlaskSession(SessionMixin):
     def log_out(self) -> None:
         """Let the response end the session; its fields are gone now."""
         self.web.logout()
-        self._new_owner = None
+        self._new_owner, self._log_in_options, self._is_remembered = None, {}, False
         self.modified = True
 
     def conclude(self, lifetime: dict[str, Any]) -> bool:
