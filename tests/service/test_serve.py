@@ -309,6 +309,28 @@ def test_an_address_of_another_machine_is_named() -> None:
         serve("memory://", host="192.0.2.1", behind_proxy=True, port=0)
 
 
+@pytest.mark.parametrize("host", ["db..internal", "a" * 64, f"{'a' * 64}.example"])
+def test_a_name_that_can_be_none_is_told_as_that(host: str) -> None:
+    with pytest.raises(OSError, match=f"the host {host} is no address of this machine and no name of one"):
+        serve("memory://", host=host, behind_proxy=True, port=0)
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "localhost", "LocalHost", "127.0.0.2"])
+def test_this_machine_alone_is_known_however_it_is_written(host: str) -> None:
+    from session_tokens.service.binding import bound_sockets
+
+    check_address(host, tls=False, behind_proxy=False)
+    for one in bound_sockets(host, 0, "--port"):
+        assert one.getsockname()[0] in ("::1", "127.0.0.1", "127.0.0.2")
+        one.close()
+
+
+@pytest.mark.parametrize("host", ["", "::", "[::]", "0.0.0.0", "::ffff:192.0.2.1", "192.0.2.1", "localhost.example"])
+def test_what_others_may_reach_needs_tls_or_a_proxy(host: str) -> None:
+    with pytest.raises(InvalidInput, match="may be reached from other machines"):
+        check_address(host, tls=False, behind_proxy=False)
+
+
 def test_localhost_is_one_port_on_each_of_its_addresses() -> None:
     from session_tokens.service.binding import bound_sockets
 

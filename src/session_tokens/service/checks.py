@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InvalidInput
+from .binding import bare
 from .service_manager import Sockets
 from .unix_listener import PREFIX, path_of
 
@@ -30,7 +31,7 @@ def is_loopback(host: str) -> bool:
     if path_of(host) is not None:
         return True
     try:
-        return host in LOOPBACK_NAMES or ipaddress.ip_address(host).is_loopback
+        return host.lower() in LOOPBACK_NAMES or ipaddress.ip_address(bare(host)).is_loopback
     except ValueError:
         return False
 
