@@ -336,6 +336,47 @@ def test_pyramid(tokens: SessionTokens) -> None:
     assert (False, 2, answer["renewed"]) == (second["new"], second["views"], second["token"])
 
 
+def attempts(environ: Any, router: Any) -> Any:
+    """Make a request three times with one environment, as pyramid_retry does after conflicts of a database."""
+    answer = None
+    for environ["retry.attempt"] in range(3):
+        context = router.request_context(environ)
+        answer = router.invoke_request(context.begin())
+        context.end()
+    return answer
+
+
+@pytest.mark.parametrize("at_first", ["logout", "clear"])
+def test_an_attempt_that_is_made_again_in_pyramid_finds_the_session_as_it_was(
+    tokens: SessionTokens, clock: ManualClock, at_first: str
+) -> None:
+    def view(request: Any) -> dict[str, Any]:
+        session = request.session
+        found, owner = dict(session), session.owner
+        session["pens"] = session.get("pens", 0) + 1
+        session.flash("one more")
+        if request.environ["retry.attempt"] == 0:
+            getattr(session, at_first)()
+        if request.environ["retry.attempt"] == 1:
+            session.login("bea")
+        return {"found": found, "owner": owner, "said": session.peek_flash()}
+
+    with Configurator() as config:
+        config.set_session_factory(session_factory())
+        config.set_execution_policy(attempts)
+        config.add_route("page", "/page")
+        config.add_view(view, route_name="page", renderer="json")
+        pages = SessionMiddleware(config.make_wsgi_app(), tokens, rotate_every=600)
+    client = Browser(pages)
+
+    assert client.get("/page").json == {"found": {}, "owner": None, "said": ["one more"]}
+    clock.advance(600)
+    again = client.get("/page")
+    assert again.json == {"found": {"pens": 1}, "owner": None, "said": ["one more", "one more"]}
+    assert again.headers.getlist("Set-Cookie")
+    assert client.get("/page").json["found"] == {"pens": 2}
+
+
 def test_messages_that_were_only_looked_at_are_not_for_another_user(tokens: SessionTokens) -> None:
     def become(session: WsgiSession) -> Any:
         peeked = [session.peek_flash("notes"), session.pop_flash("none")]

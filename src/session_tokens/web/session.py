@@ -118,7 +118,9 @@ class WebSession(Contents):
     @property
     def secret(self) -> str | None:
         """What the cookie holds after the response; ``None`` where there is no session. Never show it."""
-        return self._secret if self._log_in is None else self._minted
+        if self._log_in is not None:
+            return self._minted
+        return None if self._ended else self._secret
 
     @property
     def remember(self) -> bool:
@@ -187,8 +189,21 @@ class WebSession(Contents):
     def logout(self) -> None:
         """Log out: with the response the session ends, and all its fields are gone now."""
         self._forget()
-        self._log_in = self._secret = None
+        self._log_in = None
         self._ended = True
+
+    def begin_anew(self, decode: Encode = as_it_is) -> None:
+        """Be as it was read: what was done in an attempt that a framework makes again is not.
+
+        Args:
+            decode: as it was made with.
+        """
+        dict.clear(self)
+        self._kept, self._steps, self._hidden = {}, {}, {}
+        self._log_in = self._minted = self._seen = None
+        self._ended = self._cleared = self._is_named = False
+        if self.record is not None:
+            self._take(self.record, decode)
 
     def rotated(self, issued: Issued) -> None:
         """Take in that the session was given a new secret in the store: the cookie follows, whatever is answered."""

@@ -43,6 +43,8 @@ App = Callable[[Environ, StartResponse], Iterable[bytes]]
 log = logging.getLogger("session_tokens.web")
 
 ENVIRON_KEY = "session_tokens.session"
+ATTEMPT = "retry.attempt"
+"""Where pyramid_retry counts: from 1 on, a request takes the place of one that failed, in the same environment."""
 CSRF = "_csrf_token"
 QUEUE = "message"
 
@@ -295,7 +297,14 @@ def session_of(environ: Environ, environ_key: str = ENVIRON_KEY) -> WsgiSession:
 
 def session_factory(environ_key: str = ENVIRON_KEY) -> Callable[[Any], WsgiSession]:
     """Return what Pyramid takes: ``config.set_session_factory(session_factory())``, beside the middleware."""
-    return lambda request: session_of(request.environ, environ_key)
+
+    def session_for(request: Any) -> WsgiSession:
+        session = session_of(request.environ, environ_key)
+        if request.environ.get(ATTEMPT):
+            session.begin_anew()
+        return session
+
+    return session_for
 
 
 def _settle_error(session: WsgiSession) -> None:
