@@ -103,6 +103,23 @@ def test_a_log_in_of_another_user_carries_nothing_over() -> None:
     assert "cart" not in (client.get("/read").json or {}) and client.get("/fresh").text == "True"
 
 
+def test_the_view_that_logs_another_user_in_shows_nothing_of_the_one_before() -> None:
+    app = site()
+
+    @app.post("/change-to")
+    def change_to() -> dict[str, Any]:
+        session["said"] = "before"
+        login_user(User(request.args["user"]))
+        return {name: value for name, value in session.items() if name in ("cart", "said")}
+
+    client = app.test_client()
+    client.post("/set", json={"cart": ["of nobody"]})
+    assert client.post("/change-to?user=7").json == {"cart": ["of nobody"], "said": "before"}
+    assert client.post("/change-to?user=7").json == {"cart": ["of nobody"], "said": "before"}
+    assert client.post("/change-to?user=8").json == {"said": "before"}
+    assert client.get("/me").text == "8" and owners(app) == ["8"]
+
+
 def test_a_log_out_ends_the_session_and_keeps_what_is_to_be_said() -> None:
     app = site()
     client = app.test_client()

@@ -147,6 +147,15 @@ class FlaskSession(SessionMixin):
         self.web[field] = value
         self._assigned.add(field)
         self.modified = True
+        if field == self._owner_key:
+            self._forget_another()
+
+    def _forget_another(self) -> None:
+        """Take out at once what is of another user than who logs in now; what this request has put in stays."""
+        before, now = self.web.owner, self._owner_to_be()
+        if before is not None and now is not None and now != before:
+            for field in [name for name in dict.__iter__(self.web) if name not in self._assigned]:
+                del self.web[field]
 
     def __delitem__(self, field: str) -> None:
         del self.web[field]
