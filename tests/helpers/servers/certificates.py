@@ -48,15 +48,20 @@ class Authority:
         self.certificate = folder / f"{name}.pem"
         self.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, *hosts: str) -> Certificate:
-        """Return a certificate for host names and addresses."""
+    def issue(self, *hosts: str, password: str | None = None) -> Certificate:
+        """Return a certificate for host names and addresses, its key under a password if one is given."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, hosts[0])])
         signed = self._signed(subject, key.public_key(), hosts)
         made = Certificate(self._folder / f"{self._name}-{hosts[0]}.pem", self._folder / f"{self._name}-{hosts[0]}.key")
         made.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
         pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-        made.key.write_bytes(key.private_bytes(pem, pkcs8, serialization.NoEncryption()))
+        locked = (
+            serialization.NoEncryption()
+            if password is None
+            else serialization.BestAvailableEncryption(password.encode())
+        )
+        made.key.write_bytes(key.private_bytes(pem, pkcs8, locked))
         made.key.chmod(0o600)
         return made
 

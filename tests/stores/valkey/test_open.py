@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import valkey
 
-from session_tokens import SessionTokens, StoreError, StoreUnavailable
+from session_tokens import AsyncSessionTokens, InvalidInput, SessionTokens, StoreError, StoreUnavailable
+from session_tokens.stores.valkey import store
 from session_tokens.stores.valkey.store import open_valkey, open_valkey_blocking
 from tests.helpers.servers.certificates import Authority
 from tests.helpers.servers.failover import command
@@ -127,6 +128,35 @@ async def test_a_client_certificate_that_is_demanded_is_named(tmp_path: Path) ->
         with SessionTokens(open_valkey_blocking(right, pepper=PEPPER)) as tokens:
             issued = tokens.open_session("alice")
             assert tokens.verify_session(issued.secret) == issued.session
+
+
+@pytest.mark.needs_redis
+async def test_the_key_of_a_client_certificate_may_be_under_a_password(tmp_path: Path) -> None:
+    authority, other = Authority(tmp_path, "authority"), Authority(tmp_path, "other")
+    ours, theirs = authority.issue("app", password="horse"), other.issue("app", password="horse")
+    own, port = authority.issue("127.0.0.1"), free_port()
+    words = [
+        "--port", "0", "--tls-port", str(port), "--save", "", "--tls-cert-file", str(own.certificate),
+        "--tls-key-file", str(own.key), "--tls-ca-cert-file", str(authority.certificate), "--tls-auth-clients", "yes",
+    ]  # fmt: skip
+    url = f"valkeys://127.0.0.1:{port}/0?timeout=2&ssl_ca_certs={authority.certificate}&ssl_password=horse"
+    with running(tmp_path, port, *words):
+        ((_, said),) = await refusals(f"{url}&ssl_certfile={theirs.certificate}&ssl_keyfile={theirs.key}")
+        assert "names one that it does not take" in said and "horse" not in said
+
+        right = f"{url}&ssl_certfile={ours.certificate}&ssl_keyfile={ours.key}"
+        with SessionTokens(open_valkey_blocking(right, pepper=PEPPER)) as tokens:
+            issued = tokens.open_session("alice")
+        async with AsyncSessionTokens(await open_valkey(right, pepper=PEPPER)) as others:
+            assert await others.verify_session(issued.secret) is not None
+
+
+async def test_an_option_that_no_driver_takes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the one for asyncio knows fewer than that for threads."""
+    monkeypatch.setattr(store, "DRIVERS", ("valkey",))
+
+    with pytest.raises(InvalidInput, match="asyncio does not take the option ssl_password"):
+        await open_valkey("valkeys://127.0.0.1/0?ssl_password=horse", pepper=PEPPER)
 
 
 @pytest.mark.needs_redis

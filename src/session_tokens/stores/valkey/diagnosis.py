@@ -38,9 +38,9 @@ def diagnosis(options: Mapping[str, Any], *, wants_tls: bool) -> str | None:
             return ENCRYPTED if _speaks_tls(host, port) else None
         if _speaks_plainly(host, port):
             return PLAIN
-        files = options.get("ssl_certfile"), options.get("ssl_keyfile")
-        if _demands_certificate(host, port, *files):
-            return CERTIFICATE.format(given="one that it does not take" if files[0] else "none")
+        given = options.get("ssl_certfile"), options.get("ssl_keyfile"), options.get("ssl_password")
+        if _demands_certificate(host, port, *given):
+            return CERTIFICATE.format(given="one that it does not take" if given[0] else "none")
     except (OSError, ValueError):
         return None
     return None
@@ -66,10 +66,10 @@ def _speaks_tls(host: str, port: int) -> bool:
         return False
 
 
-def _demands_certificate(host: str, port: int, certificate: str | None, key: str | None) -> bool:
+def _demands_certificate(host: str, port: int, certificate: str | None, key: str | None, password: str | None) -> bool:
     """Nothing is sent: who has sent something is cut off, and may lose what the server said of the handshake."""
     try:
-        with _spoken_to(host, port, certificate, key) as line:
+        with _spoken_to(host, port, certificate, key, password) as line:
             line.recv(1)
     except TimeoutError:
         return False  # it waits for a command
@@ -79,12 +79,14 @@ def _demands_certificate(host: str, port: int, certificate: str | None, key: str
     return False
 
 
-def _spoken_to(host: str, port: int, certificate: str | None = None, key: str | None = None) -> ssl.SSLSocket:
+def _spoken_to(
+    host: str, port: int, certificate: str | None = None, key: str | None = None, password: str | None = None
+) -> ssl.SSLSocket:
     """Return a connection over TLS on which nothing secret is sent: whose certificate it is was checked before."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if certificate:
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate, key, password or "")  # without one, OpenSSL would ask at the terminal
     line = socket.create_connection((host, port), PATIENCE_S)
     try:
         line.settimeout(PATIENCE_S)

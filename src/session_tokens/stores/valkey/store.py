@@ -22,6 +22,7 @@ such a server can prevent that. Where this matters use ``appendfsync always``.
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -42,6 +43,8 @@ __all__ = [
 ]  # fmt: skip
 
 DRIVERS = ("valkey", "redis")
+UNTAKEN = re.compile(r"unexpected keyword argument '(\w+)'")
+"""What a driver says of an option that it does not know."""
 
 
 async def open_valkey(
@@ -158,7 +161,8 @@ def _pool_of(client: Any, kind: str) -> DriverPool:
 
 
 def _pool_of_url(address: Address, submodule: str) -> DriverPool:
-    """Return a pool of the driver that is installed, for an address."""
+    """Return a pool of a driver that is installed and takes its options, for an address."""
+    untaken = ""
     for scheme in DRIVERS:
         try:
             driver = import_module(scheme + submodule)
@@ -168,8 +172,14 @@ def _pool_of_url(address: Address, submodule: str) -> DriverPool:
             pool: DriverPool = driver.ConnectionPool.from_url(address.driver_url(scheme))
             pool.connection_class(**pool.connection_kwargs)
         except (ValueError, TypeError) as error:
+            named = UNTAKEN.search(str(error))
+            if named is not None:
+                untaken = untaken or f"{scheme}{submodule} does not take the option {named[1]} of the store's URL"
+                continue
             raise InvalidInput(
                 f"the driver does not take the store's URL or its options ({type(error).__name__})"
             ) from None
         return pool
+    if untaken:
+        raise InvalidInput(f"{untaken}; leave it out, or install the other driver, which may (valkey, redis)")
     raise InvalidInput("a valkey:// or redis:// store needs its driver: pip install 'session-tokens[valkey]'")
