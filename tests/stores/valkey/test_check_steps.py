@@ -58,3 +58,33 @@ def test_a_long_listing_is_read_in_pieces_and_wholly(
         assert [10 * AT_ONCE, 1] == [sum(verb in each.message for each in found) for verb in ("holds", "lacks")]
         assert [] == store.check_now()
         assert max(held) <= 2 * AT_ONCE
+
+
+@pytest.mark.parametrize("damage", ["lacks", "holds", "look-up key"])
+def test_what_a_command_comes_before_is_not_said_to_be_mended(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    with SessionTokens.open(valkey_url, pepper=PEPPER, sweep=False) as tokens:
+        store: Any = tokens.store
+        id, prefix, ask_once = tokens.open_session("ann").id, store._core.codec.prefix, store._ask_once
+        with closing(client_of(valkey_url)) as client:
+            if damage == "lacks":
+                client.zrem(prefix + b"ls", id)
+            elif damage == "holds":
+                client.zadd(prefix + b"ld", {id: 5})
+            else:
+                (lookup,) = client.scan_iter(prefix + b"S:*", count=1_000)
+                client.delete(lookup)
+
+        def ask_late(words: list[bytes]) -> Any:
+            if words[:2] == [b"FCALL", b"session_tokens_commit_v1"]:
+                tokens.change_session(id, label="before it")
+            return ask_once(words)
+
+        monkeypatch.setattr(store, "_ask_once", ask_late)
+        (found,) = store.check_now(fix=True)
+        monkeypatch.undo()
+        (again,) = store.check_now(fix=True)
+        assert damage in found.message == again.message
+        assert (found.fixed is None, again.fixed is None) == (True, False)
+        assert [] == store.check_now()

@@ -27,6 +27,7 @@ from .rows import Reply, ValkeyCodec
 SCAN_COUNT = b"500"
 GET_COUNT = 200
 MEMBERS_COUNT = 500
+RIGHT = "made right"
 MARK = b"#"
 _BUCKETS = (b"bo", b"bh", b"lx", b"bp", b"bs", b"lg", b"lw")
 _LISTINGS = (b"ls", b"ld", b"lt", b"lv", b"lu", b"lw", b"le", b"lk", b"dus", b"dut", b"dui")
@@ -286,31 +287,34 @@ class _Indexes:
         there = yield [b"ZSCORE", self._codec.prefix + place.bucket, place.member]
         if there is None or not (yield from self._still(name, stamp)):
             return
-        if self._fix:
-            yield fix_words(self._codec, {name: stamp}, [b"r", place.bucket, place.member])
+        fixed = yield from self._mended(name, stamp, [b"r", place.bucket, place.member], RIGHT)
         if name not in self._records.aside and name not in self._records.lost:
-            self._report(place, "holds", name)
+            self._report(place, "holds", name, fixed)
 
     def _missing(self, place: _Member, record: _Record) -> Steps[None]:
         there = yield [b"ZSCORE", self._codec.prefix + place.bucket, place.member]
         if there is not None or not (yield from self._still(record.name, record.stamp)):
             return
-        if self._fix:
-            words = [b"a", place.bucket, b"%d" % record.places[place], place.member]
-            yield fix_words(self._codec, {record.name: record.stamp}, words)
-        self._report(place, "lacks", record.name)
+        words = [b"a", place.bucket, b"%d" % record.places[place], place.member]
+        fixed = yield from self._mended(record.name, record.stamp, words, RIGHT)
+        self._report(place, "lacks", record.name, fixed)
 
     def _unled(self, lookup: bytes, record: _Record) -> Steps[None]:
         there = yield [b"EXISTS", self._codec.prefix + lookup]
         if there or not (yield from self._still(record.name, record.stamp)):
             return
-        if self._fix:
-            yield fix_words(self._codec, {record.name: record.stamp}, [b"p", lookup, b"0", record.name + b"\n"])
+        words = [b"p", lookup, b"0", record.name + b"\n"]
+        fixed = yield from self._mended(record.name, record.stamp, words, "made anew")
         kind, said = _KIND_OF[record.name[:1]], "its look-up key is not there"
-        fixed = "made anew" if self._fix else None
         self._findings.add(Finding(kind, record.name[2:].decode("ascii"), said, fixed, "lookup"))
 
-    def _report(self, place: _Member, verb: str, name: bytes) -> None:
+    def _mended(self, name: bytes, stamp: bytes, writes: Sequence[bytes], done: str) -> Steps[str | None]:
+        """Write, where that was asked for; return what was done, ``None`` where a command came before it."""
+        if not self._fix:
+            return None
+        reply = yield fix_words(self._codec, {name: stamp}, writes)
+        return done if reply[1] else None
+
+    def _report(self, place: _Member, verb: str, name: bytes, fixed: str | None) -> None:
         said = f"{verb} {name.decode('ascii', 'replace')} against its record"
-        fixed = "made right" if self._fix else None
         self._findings.add(Finding("index", place.bucket.decode("ascii", "replace"), said, fixed))
