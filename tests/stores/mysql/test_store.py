@@ -154,6 +154,15 @@ def test_a_migration_that_was_broken_off_is_taken_up_again(mariadb_url: str) -> 
         assert [] == opened(mariadb_url).check_now()
 
 
+def test_tables_that_an_older_version_began_to_make_are_made_as_of_this_one(mariadb_url: str) -> None:
+    """Its first process died in the midst; the next one is of this version."""
+    opened(mariadb_url).close_now()
+    execute(mariadb_url, "DELETE FROM session_tokens_migrations")
+    execute(mariadb_url, "ALTER TABLE session_tokens_sessions DROP COLUMN rotation")
+    with SessionTokens(opened(mariadb_url)) as tokens:
+        assert tokens.rotate_session(tokens.open_session("ann").secret, grace=60).secret
+
+
 def test_tables_of_a_newer_version_are_refused(mariadb_url: str) -> None:
     opened(mariadb_url).close_now()
     execute(mariadb_url, "INSERT INTO session_tokens_migrations VALUES (1000, 'later')")

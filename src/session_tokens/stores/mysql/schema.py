@@ -59,12 +59,12 @@ def migrating(backend: SqlUpkeep) -> Exchange[list[int]]:
     if at == 0:
         for statement in table_statements(prefix):
             yield Packet([statement], lasts=True)
-        yield from backend.migrated(*taken)
-    else:
-        for migration in taken:
+    # Tables that were just made have every column, unless an older version began to make them and did not end.
+    for step in [taken] if at == 0 else [[migration] for migration in taken]:
+        for migration in step:
             for table, column, statement in migration.statements(DIALECT, prefix):
                 yield Packet(_unless_there(table, column, statement), lasts=True)
-            yield from backend.migrated(migration)
+        yield from backend.migrated(*step)
     yield Packet([f"SELECT RELEASE_LOCK(SHA1({lock}))"])
     return [migration.number for migration in taken]
 
