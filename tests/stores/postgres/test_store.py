@@ -12,8 +12,9 @@ import psycopg
 import pytest
 
 from session_tokens import InvalidInput, SessionTokens, Settings, StoreUnavailable
-from session_tokens.errors import CorruptRecord, StoreError
+from session_tokens.errors import CorruptRecord, StoreBusy, StoreError
 from session_tokens.stores.common.migrations import NEWEST
+from session_tokens.stores.postgres import schema
 from session_tokens.stores.postgres.address import address_of
 from session_tokens.stores.postgres.store import BlockingPostgresStore, migrate_postgres, open_postgres_blocking
 from tests.helpers.servers.postgres import (
@@ -162,6 +163,18 @@ def test_eight_first_openings_at_once_all_succeed(postgres_url: str) -> None:
         thread.join()
 
     assert [] == failures
+
+
+def test_who_waits_too_long_for_another_that_makes_the_tables_is_told_so(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before nobody has answered for so long that the server is taken for lost."""
+    monkeypatch.setattr(schema, "MAKING_S", 0.2)
+    with psycopg.connect(postgres_url) as maker:
+        maker.execute("SELECT pg_advisory_xact_lock(hashtextextended('session_tokens session_tokens', 1))")
+        with pytest.raises(StoreBusy, match=r"such as .* a migration"):
+            open_postgres_blocking(postgres_url, pepper=PEPPER)
+    open_postgres_blocking(postgres_url, pepper=PEPPER).close_now()
 
 
 def test_a_running_role_finds_no_tables_and_is_told_what_to_run(

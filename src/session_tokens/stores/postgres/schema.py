@@ -25,6 +25,8 @@ from .queries import Statement
 log = logging.getLogger("session_tokens.stores")
 
 SERVER_VERSION_MIN = 14_00_00
+MAKING_S = 20.0
+"""How long to wait for another process that makes or migrates the tables: shorter than for any answer."""
 PROBED_LOCK = 0x5E55_10_70_4E
 """An advisory lock that nobody else takes, to see whether such locks lock."""
 _OF_ANOTHER_MAKE = re.compile(r"CockroachDB|YB-|Yugabyte|Redshift|Greenplum|Materialize|CrateDB", re.IGNORECASE)
@@ -39,8 +41,11 @@ class PlainStatement(NamedTuple):
 
 def patience(address: Address) -> Statement:
     """Return what has the rest of a transaction wait for what others hold so long and no longer."""
-    waits_ms = round(max(LOCK_PATIENCE_S, address.timeout_s) * 1000)
-    return Statement("SELECT set_config('lock_timeout', %s, true)", (str(waits_ms),))
+    return _waiting(max(LOCK_PATIENCE_S, address.timeout_s))
+
+
+def _waiting(wait_s: float) -> Statement:
+    return Statement("SELECT set_config('lock_timeout', %s, true)", (str(round(wait_s * 1000)),))
 
 
 Script = Generator[Statement | PlainStatement, list[tuple[Any, ...]], Any]
@@ -190,7 +195,7 @@ def migrating(backend: SqlUpkeep, address: Address, grant_to: str | None = None)
     if grant_to is not None and not (yield Statement("SELECT 1 FROM pg_roles WHERE rolname = %s", (grant_to,))):
         raise InvalidInput(f"the server has no role {grant_to} to grant the store to; make it first (CREATE ROLE)")
     yield from backend.begin()
-    yield Statement("SET LOCAL lock_timeout = 0", ())  # another one that migrates may take its time
+    yield _waiting(MAKING_S)
     yield Statement("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", (f"session_tokens {address.namespace}",))
     yield patience(address)
     state = yield from _checked_state(address)
