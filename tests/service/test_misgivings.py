@@ -14,6 +14,7 @@ import valkey
 from session_tokens import AsyncSessionTokens, StoreError
 from session_tokens.service.app import Service
 from session_tokens.stores.connect import check_store
+from session_tokens.stores.valkey.placement import FIRST, Placement
 from tests.helpers.servers.cluster import Cluster, cluster_of
 from tests.helpers.servers.valkey import ValkeyServer
 
@@ -71,3 +72,23 @@ async def test_of_one_node_of_a_cluster() -> None:
 
 def _of_the_last_of(cluster: Cluster) -> Callable[[str], object]:
     return lambda policy: cluster.nodes[-1].say("CONFIG", "SET", "maxmemory-policy", policy)
+
+
+async def test_a_node_that_is_silent_leaves_the_service_ready_for_what_lies_on_the_others() -> None:
+    namespace = f"m{uuid.uuid4().hex[:8]}"
+    with cluster_of(3, ()) as cluster:
+        needed = cluster.holder(Placement(namespace).slots[FIRST])
+        opening = AsyncSessionTokens.open(f"{cluster.url}?namespace={namespace}", pepper=PEPPER, sweep=False)
+        async with (
+            await opening as tokens,
+            httpx.AsyncClient(transport=httpx.ASGITransport(Service(tokens)), base_url="http://service.test") as http,
+        ):
+            silent, other = (node for node in cluster.nodes if node is not needed)
+            silent.freeze()
+            answers = [await ready(http) for _ in range(3)]
+            other.say("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+            answers.append(await ready(http))
+            silent.wake()
+
+    assert [(200, [])] * 3 == answers[:3]
+    assert answers[3][0] == 200
