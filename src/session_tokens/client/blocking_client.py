@@ -27,6 +27,7 @@ from .exchange import NotOffered, Pause, Sent, Step, Unanswered, exchange
 from .in_time import tried_now
 from .near import NearAnswers
 from .service_address import ServiceAddress
+from .types import CHECKS, checks_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,13 +38,16 @@ def remote(
 ) -> Callable[Concatenate[RemoteTokens, P], T]:
     """Return a command that takes the arguments of the library's own and is carried out by the service."""
     call, signature = CALLS[like.__name__], inspect.signature(like)
+    defaults, checks = signature.parameters, checks_of(signature.parameters)
 
     @wraps(like)
     def command(self: RemoteTokens, /, *args: P.args, **options: P.kwargs) -> T:
         bound = signature.bind(self, *args, **options).arguments
-        defaults = signature.parameters
         given = {name: value for name, value in bound.items() if value is not defaults[name].default}
         del given["self"]
+        for name, value in given.items():
+            if name in checks:
+                checks[name](name, value)
         answer: T = self._do(call, given)
         return answer
 
@@ -205,6 +209,8 @@ class RemoteTokens:
         """
         if name is not None:
             raise InvalidInput("a service remembers no followers; keep Event.id and begin after= it")
+        for what, given in (("after", after), ("owner", owner)):
+            CHECKS["str | None"](what, given)
         asked = request_of(CALLS["events"], {"after": after, "owner": owner}, None)
         return RemoteEvents(self._of_this_process(), self._retry_for_s, asked.path)
 

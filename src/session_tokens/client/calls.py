@@ -363,19 +363,15 @@ _CHECKED: dict[str, Callable[[str, Any], object]] = {
     "price": lambda _, given: price_of(given),
 }
 """Arguments in a body that are checked here, so that a wrong one is told in the library's words."""
-_TEXTS = frozenset({"owner", "session", "except_session", "tag", "after", "reason", "kind", "subject", "actor"})
-"""Arguments in a query that are no number and no flag, though both could be written as one."""
 
 
 def _says(name: str, value: object) -> bool:
     """Whether an argument says something: ``None`` does where the library does not take it, and is refused then."""
-    return value is not None or name in ("reason", "limit")
+    return value is not None or name == "reason"
 
 
 def _in_query(name: str, value: Any) -> str:
-    if name == "limit" and (isinstance(value, bool) or not isinstance(value, int)):
-        raise TypeError(f"{name} is an int, not {type(value).__name__}")
-    if name in _TEXTS and not isinstance(value, str):
+    if name == "reason" and not isinstance(value, str):
         raise TypeError(f"{name} is a str, not {type(value).__name__}")
     if isinstance(value, bool):
         return "true" if value else "false"
