@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -370,7 +370,11 @@ def test_what_no_store_keeps_is_refused_where_it_is_put_in(st: SessionTokens, va
 def test_all_that_looks_at_it_is_noticed(st: SessionTokens) -> None:
     secret = visitor(st, a=1, b=2)
 
-    for look in (lambda it: it | {"c": 3}, lambda it: {} | it, lambda it: list(reversed(it))):
+    looks: list[Callable[[WebSession], Any]] = [
+        lambda it: it | {"c": 3}, lambda it: {} | it, lambda it: list(reversed(it)), lambda it: it != {},
+        lambda it: it.id,
+    ]  # fmt: skip
+    for look in looks:
         session = loaded(st, secret)
         assert not session.accessed
         assert look(session)

@@ -103,7 +103,8 @@ class WebSession(Contents):
     @property
     def id(self) -> str | None:
         """The public id of the session; ``None`` where it has no record (yet)."""
-        return None if self.record is None or self._ended else self.record.id
+        self.accessed = True
+        return self._id()
 
     @property
     def owner(self) -> str | None:
@@ -270,7 +271,10 @@ class WebSession(Contents):
         dict.__setitem__(self, field, value)
 
     def __repr__(self) -> str:
-        return f"WebSession(id={self.id!r}, fields={sorted(dict.__iter__(self))!r})"
+        return f"WebSession(id={self._id()!r}, fields={sorted(dict.__iter__(self))!r})"
+
+    def _id(self) -> str | None:
+        return None if self.record is None or self._ended else self.record.id
 
     def _log_in_named(self, owner: str) -> None:
         """Log in whom the application's field names; of another user's session stays what this request put in."""
