@@ -11,7 +11,7 @@ import httpx
 import pytest
 import valkey
 
-from session_tokens import AsyncSessionTokens, StoreError
+from session_tokens import AsyncSessionTokens, Settings, StoreError
 from session_tokens.service.app import Service
 from session_tokens.stores.connect import check_store
 from session_tokens.stores.valkey.placement import FIRST, Placement
@@ -74,11 +74,13 @@ def _of_the_last_of(cluster: Cluster) -> Callable[[str], object]:
     return lambda policy: cluster.nodes[-1].say("CONFIG", "SET", "maxmemory-policy", policy)
 
 
-async def test_a_node_that_is_silent_leaves_the_service_ready_for_what_lies_on_the_others() -> None:
+@pytest.mark.parametrize("settings", [Settings(), Settings(events="durable")])
+async def test_a_node_that_is_silent_leaves_the_service_ready_for_what_lies_on_the_others(settings: Settings) -> None:
     namespace = f"m{uuid.uuid4().hex[:8]}"
     with cluster_of(3, ()) as cluster:
         needed = cluster.holder(Placement(namespace).slots[FIRST])
-        opening = AsyncSessionTokens.open(f"{cluster.url}?namespace={namespace}", pepper=PEPPER, sweep=False)
+        url = f"{cluster.url}?namespace={namespace}"
+        opening = AsyncSessionTokens.open(url, pepper=PEPPER, settings=settings, sweep=False)
         async with (
             await opening as tokens,
             httpx.AsyncClient(transport=httpx.ASGITransport(Service(tokens)), base_url="http://service.test") as http,

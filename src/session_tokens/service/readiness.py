@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -12,10 +14,12 @@ from ..contract.brief import awaited_within
 from ..errors import StoreError
 from .problems import Problem
 
+T = TypeVar("T")
+
 log = logging.getLogger("session_tokens.service")
 
 READY_TIMEOUT_S = 1.0
-MISGIVING_TIMEOUT_S = 0.25
+WARNINGS_TIMEOUT_S = 0.25
 """Seconds for which it is asked what should be mended: of what can carry out commands, that makes nothing unready."""
 EVENTS_ARE_LATE = (
     "events have been held back for more than 5 s: a transaction that has written is open on the server, maybe in "
@@ -33,6 +37,7 @@ class Readiness:
     def __init__(self, tokens: AsyncSessionTokens) -> None:
         self._tokens = tokens
         self._told: str | None = None
+        self._is_late = False
 
     async def answer(self) -> bytes:
         """Return the body that says so.
@@ -44,23 +49,25 @@ class Readiness:
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
                 await self._tokens.store.ready()
-                is_late = await self._tokens.events_are_late()
         except TimeoutError:
             raise Problem(
                 503, "store_unavailable", "the store did not answer in time", headers=[(b"retry-after", b"1")]
             ) from None
-        misgiving = await self._misgiving()
+        is_late, misgiving = await asyncio.gather(
+            _said(self._tokens.events_are_late(), self._is_late), _said(self._tokens.store.misgiving(), self._told)
+        )
         if misgiving not in (None, self._told):
             log.error("%s", misgiving, extra={"event": "store_misgiving"})
-        self._told = misgiving
+        self._is_late, self._told = is_late, misgiving
         warnings = [{"code": "events_held_back", "detail": EVENTS_ARE_LATE}] if is_late else []
         if misgiving is not None:
             warnings.append({"code": "store_misgiving", "detail": misgiving})
         return msgspec.json.encode({"status": "ready"} | ({"warnings": warnings} if warnings else {}))
 
-    async def _misgiving(self) -> str | None:
-        """Return what is to be mended, as it was last known where part of the store does not say."""
-        try:
-            return await awaited_within(MISGIVING_TIMEOUT_S, self._tokens.store.misgiving())
-        except StoreError:
-            return self._told
+
+async def _said(asking: Coroutine[Any, Any, T], before: T) -> T:
+    """Return what part of the store says of itself, and what it said before where it does not now."""
+    try:
+        return await awaited_within(WARNINGS_TIMEOUT_S, asking)
+    except StoreError:
+        return before
