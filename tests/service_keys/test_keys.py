@@ -8,6 +8,8 @@ import pytest
 
 from session_tokens import AsyncSessionTokens, InvalidInput
 from session_tokens.clock import ManualClock
+from session_tokens.contract.store import Store
+from session_tokens.records import ServiceKey
 from session_tokens.service.callers import Throttle
 from session_tokens.service.tallies import OwnTallies
 from session_tokens.service_keys import keys
@@ -101,6 +103,29 @@ async def test_the_first_key_is_made_only_in_a_store_without_any(world: World) -
     assert first is not None
     assert first.key.role == "admin"
     assert second is None
+
+
+async def test_services_that_start_at_once_make_one_first_key(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has looked before any has made one; who comes second shows none. A later first start makes one anew."""
+    store = world.tokens.store
+    before = {key.id for key in await keys.list_keys(store)}
+
+    async def made() -> set[str]:
+        return {key.id for key in await found(store)} - before
+
+    async def none_yet(store: Store) -> list[ServiceKey]:
+        return []
+
+    found = keys.list_keys
+    monkeypatch.setattr(keys, "list_keys", none_yet)
+    first = await keys.ensure_admin_key(store)
+    second = await keys.ensure_admin_key(store)
+    assert first is not None and second is None
+    assert {first.key.id} == await made()
+
+    await keys.revoke_key(store, first.key.id)
+    later = await keys.ensure_admin_key(store)
+    assert later is not None and {later.key.id} == await made()
 
 
 async def test_a_role_that_is_none_is_refused(world: World) -> None:

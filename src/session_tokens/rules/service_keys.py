@@ -12,6 +12,8 @@ from .scopes import keep_scope
 
 USED = "key_used:"
 """The prefix of the settings that say when a key was used last, in milliseconds."""
+FIRST = "first_service_key"
+"""The setting that says which key was made because there was none."""
 USED_EVERY_MS = 60_000
 """How old a last use may be before a newer one is written down."""
 
@@ -40,6 +42,20 @@ def create_service_key(tx: Transaction, key: ServiceKey, lifetime_ms: int | None
     expires_at = None if lifetime_ms is None else tx.now + lifetime_ms
     add_service_key(tx, key._replace(created_at=tx.now, expires_at=expires_at))
     return True
+
+
+@reads(lambda key, lifetime_ms: [Get("key", key.id), Get("setting", FIRST)])
+def create_first_service_key(tx: Transaction, key: ServiceKey, lifetime_ms: int | None) -> bool:
+    """Keep a service key in a store in which none was found; as ``create_service_key``.
+
+    Raises:
+        AlreadyExists: another process has found none either, and has made one since.
+    """
+    made = tx.setting(FIRST)
+    if made is not None and tx.service_key(made) is not None:
+        raise AlreadyExists("another process has made a first service key", id=made)
+    tx.put_setting(FIRST, key.id)
+    return create_service_key(tx, key, lifetime_ms)
 
 
 @reads(lambda id, lookup, old_id, overlap_ms, lifetime_ms: [Get("key", id), Get("key", old_id)])

@@ -28,12 +28,13 @@ from ..contract.store import Store
 from ..contract.transaction import Rule
 from ..crypto.minting import Keyring, new_id, new_secret, secret_of
 from ..crypto.secret_form import KEY_ID, KEY_SECRET, is_id, is_secret
-from ..errors import UNREADABLE, Conflict, CorruptRecord, InvalidInput, StoreError, UnknownKey
+from ..errors import UNREADABLE, AlreadyExists, Conflict, CorruptRecord, InvalidInput, StoreError, UnknownKey
 from ..records import ServiceKey
 from ..rules.idempotency import Ticket, once
 from ..rules.service_keys import (
     USED,
     USED_EVERY_MS,
+    create_first_service_key,
     create_service_key,
     note_use,
     remove_service_key,
@@ -216,10 +217,20 @@ async def living_key_with(
 
 
 async def ensure_admin_key(store: Store, *, audit: Audit | None = None) -> IssuedKey | None:
-    """Make a first admin key in a store that has no service key at all; ``None`` where there is one."""
+    """Make a first admin key in a store that has no service key at all; ``None`` where there is one.
+
+    Of several processes that do so at once one makes a key.
+    """
     if await list_keys(store):
         return None
-    return await create_key(store, "admin", label="first key", audit=audit)
+    lifetime_ms = duration_ms("lifetime", LIFETIME_S)
+    try:
+        return await _issue(
+            store, audit, "create_key", None, (), create_first_service_key,
+            lambda id, lookup: (ServiceKey(id, lookup, "admin", 0, None, "first key"), lifetime_ms),
+        )  # fmt: skip
+    except AlreadyExists:
+        return None
 
 
 async def last_used(store: Store, keys: Sequence[ServiceKey]) -> dict[str, int]:
