@@ -63,6 +63,15 @@ async def test_tasks_wait_for_no_writer_that_was_not_started(tmp_path: Path) -> 
         assert (await asyncio.wait_for(tokens.open_session("bob"), WITHIN_S)).session.owner == "bob"
 
 
+def test_a_use_that_no_thread_can_write_down_fails_no_verification(valkey_url: str) -> None:
+    with SessionTokens.open(valkey_url, pepper=PEPPER, sweep=False) as tokens:
+        secret = tokens.open_session("ann", idle_timeout=8).secret
+        with no_thread_starts():
+            wait_until(lambda: tokens.verify_session(secret) is None or tokens.touches.failed)
+        assert 1 == tokens.touches.failed
+        assert tokens.verify_session(secret) is not None
+
+
 def test_calls_that_were_not_begun_take_no_places() -> None:
     for _ in range(THREADS_MAX):
         with no_thread_starts(), pytest.raises(StoreUnavailable, match="thread"):
