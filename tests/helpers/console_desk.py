@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -26,8 +27,9 @@ class Desk:
 
     def __init__(self, tokens: AsyncSessionTokens, clock: ManualClock) -> None:
         self.tokens, self.clock = tokens, clock
-        self.console = Console(tokens)
-        self.service = Service(tokens, Options(more_routes=self.console.routes))
+        options = Options()
+        self.console = Console(tokens, crew=options.crew)
+        self.service = Service(tokens, replace(options, more_routes=self.console.routes))
         self.keys: dict[str, IssuedKey] = {}
 
     def browser(self) -> httpx.AsyncClient:

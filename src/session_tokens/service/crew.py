@@ -100,10 +100,11 @@ class Alone:
 
     def __init__(self) -> None:
         self.load: Load = OwnLoad()
+        self._tallies: dict[str, Tallies] = {}
 
     def tallies(self, name: str) -> Tallies:
-        """Return counts of this process."""
-        return OwnTallies()
+        """Return counts of this process, the same under one name."""
+        return self._tallies.setdefault(name, OwnTallies())
 
     def answer(self, what: str, answer: Callable[[Any], Any]) -> None:
         """Do nothing: nobody asks."""

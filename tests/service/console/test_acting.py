@@ -319,3 +319,24 @@ async def test_one_that_cannot_be_read_keeps_no_other_from_being_ended(tmp_path:
         assert asked.status_code == 200 and asked.text.count("cannot be read, and stays") == 1
         assert f"Ended 2 sessions. Not ended, as 1 cannot be read: {ids[1]};" in said
         assert (await tokens.list_sessions("ann")).items == []
+
+
+async def test_a_key_with_a_rate_is_held_to_it_in_the_console_too(desk: Desk) -> None:
+    """Its requests with the secret and its pages are taken out of one bucket."""
+    desk.keys["operator"] = await create_key(desk.tokens.store, "operator", rate=1)
+    bearer = {"Authorization": f"Bearer {desk.keys['operator'].secret}"}
+    rated, free = await desk.entered("operator"), await desk.entered()
+    pages = [await rated.get("/console/sessions") for _ in range(40)]
+    parts = [await rated.get("/console/overview") for _ in range(40)]
+    acts = [await rated.post("/console/owners/alice/disable", data={"csrf": "x"}) for _ in range(40)]
+    others = [await free.get("/console/sessions") for _ in range(10)]
+    by_turns = [
+        one for _ in range(20)
+        for one in (await rated.get("/console/sessions"), await free.get("/v1/sessions", headers=bearer))
+    ]  # fmt: skip
+
+    for answers in (pages, parts, acts):
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert refused and refused[0].headers["retry-after"] == "1" and "1 requests a second" in refused[0].text
+    assert {page.status_code for page in others} == {200}
+    assert {answer.status_code for answer in by_turns[1::2]} >= {429}

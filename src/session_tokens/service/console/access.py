@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from ..._async.api import AsyncSessionTokens
 from ...audit.log import acting
-from ...errors import ReauthenticationRequired
+from ...errors import LimitReached, ReauthenticationRequired
 from ...records import ServiceKey, Session
 from ...rules.audit import Act
 from ...rules.reserved import CONSOLE_CLIENT, is_console
@@ -26,12 +26,18 @@ from ...service_keys.roles import may
 from ...settings import CONSOLE_OWNERS, Settings
 from ...web.addresses import Network, source_of
 from ...web.cookies import Cookie
+from ..problems import Problem
+from ..quotas import Quotas
 
 COOKIE = Cookie("__Host-session-tokens-console")
 IDLE_S = 15 * 60
 MAX_AGE_S = 8 * 3600
 RECENT_S = 5 * 60
 """For how long a log-in is enough for destructive acts."""
+
+
+class TooFast(LimitReached):
+    """A key sends more requests a second than it may."""
 
 
 class Visitor(NamedTuple):
@@ -67,17 +73,25 @@ class Access:
     Args:
         tokens: the library.
         trusted_proxies: networks whose ``X-Forwarded-For`` is trusted.
+        quotas: hold keys to their rates.
     """
 
-    def __init__(self, tokens: AsyncSessionTokens, trusted_proxies: Sequence[Network] = ()) -> None:
+    def __init__(
+        self, tokens: AsyncSessionTokens, trusted_proxies: Sequence[Network] = (), quotas: Quotas | None = None
+    ) -> None:
         self.store = tokens.store
+        self._quotas = quotas or Quotas()
         self._trusted_proxies = tuple(trusted_proxies)
         self._uses = Uses(tokens.store)
         settings = Settings(max_age=MAX_AGE_S, idle_timeout=IDLE_S, max_sessions=None)
         self.sessions = ConsoleSessions(tokens.store, settings, audit=tokens.audit)
 
     async def visitor(self, request: Request, *, touch: bool = True) -> Visitor | None:
-        """Return who sends a request, ``None`` for nobody; it is a use of their session if ``touch``."""
+        """Return who sends a request, ``None`` for nobody; it is a use of their session if ``touch``.
+
+        Raises:
+            TooFast: their key has a rate, and they are beyond it.
+        """
         secret = COOKIE.value_of(request.scope["headers"]).decode("latin-1")
         session = await self._session_of(request, touch=touch)
         if session is None:
@@ -89,6 +103,10 @@ class Access:
             return None
         if not may_come_from(key, self.source_of(request)):
             return None
+        try:
+            self._quotas.asked(key)
+        except Problem as error:
+            raise TooFast(error.detail) from None
         self._uses.saw(key.id)
         acting.set(Act(key.id, None))
         return Visitor(session, key, csrf_of(secret))

@@ -14,8 +14,9 @@ from ...errors import InvalidInput, SessionTokensError, StoreError
 from ...web.addresses import Network
 from ..app import HSTS
 from ..crew import Alone, Crew
+from ..quotas import Quotas
 from . import acts, explaining, exporting, operating, owners, sessions, telling, tokens
-from .access import Access, Visitor, has_token, is_same_site, set_cookie
+from .access import Access, TooFast, Visitor, has_token, is_same_site, set_cookie
 from .activity import Activity
 from .confirming import Confirmed
 from .entrance import PROOF, Entrance, asked_for
@@ -67,7 +68,7 @@ class Console:
         crew = crew or Alone()
         self.tokens = tokens
         self._is_https = is_https
-        self.access = Access(tokens, trusted_proxies)
+        self.access = Access(tokens, trusted_proxies, Quotas(crew.tallies("rates")))
         self.activity = Activity(tokens, crew)
         self.entrance = Entrance(self.access, crew)
         self._static = static_files()
@@ -214,6 +215,9 @@ class Console:
 
     def _failed(self, request: Request, error: SessionTokensError) -> Response:
         status = 503 if isinstance(error, StoreError) else 422 if isinstance(error, InvalidInput) else 409
+        headers = None
+        if isinstance(error, TooFast):
+            status, headers = 429, {"Retry-After": "1"}
         inside = h(
             "main",
             h("h1", "Not done"),
@@ -221,7 +225,7 @@ class Console:
             h("a", "Back", href=asked_for(request) if request.method == "POST" else "/console"),
             class_="page",
         )
-        return HTMLResponse(document("Not done", inside, look=look_of(request)), status)
+        return HTMLResponse(document("Not done", inside, look=look_of(request)), status, headers)
 
     def nowhere(self, request: Request, methods: list[str]) -> Response:
         """Return a request for what is not there, or for what is there with other ``methods``."""
