@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.contrib.auth import get_user_model
+from django.contrib.auth import get_user_model, login
 from django.contrib.auth.signals import user_logged_in
 from django.db import connection
 from django.http import HttpResponse
@@ -336,3 +336,24 @@ def test_no_shared_cache_keeps_a_cookie(tokens: BlockingSessions, said: str, sen
 
     assert COOKIE in response.cookies
     assert response.headers["Cache-Control"] == sent
+
+
+@pytest.mark.parametrize("how", ["proved", "logged in again"])
+def test_who_proves_it_anew_beside_a_new_secret_stays_logged_in(tokens: BlockingSessions, ann: Any, how: str) -> None:
+    client, middleware = Client(), SessionMiddleware(lambda _: HttpResponse())
+    client.get("/log-in?name=ann")
+    request: Any = RequestFactory().get("/")
+    request.COOKIES[COOKIE] = client.cookies[COOKIE].value
+    middleware.process_request(request)
+    id = request.session.session_key
+    tokens.rotate_session(id)  # as another tab does, that changes the password
+
+    if how == "proved":
+        request.session.proved_by(acr="mfa")
+    else:
+        login(request, ann)
+    response = middleware.process_response(request, HttpResponse())
+    found = tokens.verify_session(response.cookies[COOKIE].value)
+    assert found is not None and found.id == id == request.session.session_key
+    assert found.acr == ("mfa" if how == "proved" else None)
+    assert request.COOKIES[COOKIE] != response.cookies[COOKIE].value, "an old secret is not revived"

@@ -387,9 +387,9 @@ class SessionStore(SessionBase):
         record = self._record
         owner = None if data.get(USER) is None else str(data[USER])
         is_anothers = record is None or owner != _user_of(record)
-        is_moving = is_anothers or (self._is_proven and replaced() is not None)
+        is_moving = is_anothers or self._is_proven
         if is_moving and self._goes_by_id and self._has_response and record is not None and self._minted is None:
-            self._cycle()  # the one of before may be no more than a previous one by now
+            self._cycle()  # the one of before may be no more than a previous one by now, or dead
         key = self._session_key
         named = record.id if self._goes_by_id and record is not None else self._left or key
         if self._is_over(data):
