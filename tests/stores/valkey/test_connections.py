@@ -96,3 +96,23 @@ async def test_a_task_that_is_cancelled_while_it_looks_at_a_connection_closes_it
         with pytest.raises(asyncio.CancelledError):
             await asking
         assert not connection.is_connected
+
+
+def test_a_connection_that_comes_back_while_another_thread_closes_is_closed(valkey_url: str) -> None:
+    tokens = SessionTokens.open(valkey_url, pepper=PEPPER, sweep=False)
+    connections: Any = tokens.store._connections  # type: ignore[attr-defined]
+    connection, run = connections._connection(WITHIN_S)
+
+    class ClosedMeanwhile(list[Any]):
+        """Idle connections that are closed between the look at them and what follows from it."""
+
+        def __len__(self) -> int:
+            closing = threading.Thread(target=tokens.close)
+            closing.start()
+            closing.join()
+            return 0
+
+    connections._idle = ClosedMeanwhile()
+    connections.give_back(connection, run)
+
+    assert (None, []) == (connection._sock, connections._idle)

@@ -168,6 +168,8 @@ class AsyncConnections(Connections):
         """Keep a connection for a later exchange, or close it."""
         if run == self.run and not self._closed and len(self._idle) < IDLE_MAX:
             self._idle.append((connection, run, time.monotonic()))
+            if self._closed:  # by another thread, since it was looked at
+                await self._drop_idle()
         else:
             await connection.disconnect(nowait=True)
 
