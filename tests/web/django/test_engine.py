@@ -405,3 +405,19 @@ async def test_a_new_key_whose_session_cannot_be_written_is_none(tokens: Blockin
     with pytest.raises(InvalidInput, match="at most 16384"):
         await do(session, "save")
     assert await do(SessionStore(old), "load") == {"_auth_user_id": "7", "a": 1}
+
+
+@pytest.mark.parametrize("has_cycled", [False, True])
+async def test_a_log_out_ends_the_session_though_another_request_has_taken_a_new_key(
+    tokens: BlockingSessions, do: Do, has_cycled: bool
+) -> None:
+    slow = await saved(do, _auth_user_id="7")
+    quick = SessionStore(slow.session_key)
+    if has_cycled:
+        await do(slow, "cycle_key")
+    await do(quick, "cycle_key")
+    await do(quick, "save")
+    await do(slow, "flush")
+
+    assert tokens.list_sessions("7").items == []
+    assert await do(SessionStore(quick.session_key), "load") == {}

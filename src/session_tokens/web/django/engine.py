@@ -457,11 +457,11 @@ class SessionStore(SessionBase):
         key = self._session_key if key is None else key
         holder = None if key is None else self._unsaved.get(key)
         if holder is not None:
-            key = holder._left
+            key = holder._left if holder._record is None or holder._left is None else holder._record.id
             holder._unsaved.pop(holder._minted or "", None)
             holder._forget()
         elif key is not None and key in (self._session_key, self._left):
-            if self._goes_by_id and self._record is not None:
+            if self._record is not None:  # it has ended though another request has taken a new key meanwhile
                 key = self._record.id
             self._forget()
         if key is not None and (is_session_secret(key) or is_id(SESSION_ID, key)):
