@@ -129,3 +129,26 @@ def test_behind_a_socket_for_both_kinds_of_addresses() -> None:
 
     assert answer.headers["set-cookie"].startswith("__Host-session=")
     assert session.address == BROWSER
+
+
+@pytest.mark.parametrize("name", ["Origin", "Sec-Fetch-Site"])
+async def test_an_empty_header_says_that_it_is_not_ours(tokens: AsyncSessionTokens, name: str) -> None:
+    """No browser sends one; where it stands, it names no origin of ours in any framework."""
+    app = Quart("shop")
+    app.session_interface = QuartSessionTokensInterface(tokens)  # type: ignore[assignment]
+
+    async def enter(request: web.Request) -> web.Response:
+        await log_in_to_aiohttp(request, "ann")
+        return web.Response()
+
+    @app.post("/")
+    async def enter_quart() -> str:
+        log_in_to_quart("ann")
+        return "in"
+
+    other = web.Application()
+    aiohttp_session.setup(other, SessionTokensStorage(tokens))
+    other.router.add_post("/", enter)
+    async with AiohttpClient(TestServer(other)) as client:
+        assert (await client.post("/", headers={name: ""})).status == 403
+    assert (await app.test_client().post("/", headers={name: ""})).status_code == 403

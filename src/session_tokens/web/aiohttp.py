@@ -374,7 +374,8 @@ class _Request(Arriving):
         return self._keeping.trust.look_at(request.method, request.remote, self._header, is_https=request.secure)
 
     def _header(self, name: str) -> str | None:
-        return ", ".join(self._request.headers.getall(name, ())) or None  # each proxy may write a line of its own
+        lines = self._request.headers.getall(name, ())  # each proxy may write one of its own
+        return ", ".join(lines) if lines else None
 
 
 def _cookies_of(request: web.Request) -> str:

@@ -69,8 +69,13 @@ class SessionsByFlask:
 
         Of several lines it is all that they say: each proxy may write one of its own.
         """
-        lines: Callable[[str], list[str]] = request.headers.getlist
-        return lambda name: ", ".join(lines(name)) or None
+        find: Callable[[str], list[str]] = request.headers.getlist
+
+        def header(name: str) -> str | None:
+            lines = find(name)
+            return ", ".join(lines) if lines else None
+
+        return header
 
     def _incoming(self, request: Any) -> Incoming:
         header = self._header_of(request)
