@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, ClassVar
 
 import httpx2
@@ -30,6 +32,8 @@ SUITES: tuple[type, ...] = (
     SessionChecks, TokenChecks, PassingChecks, LogInChecks, RotationChecks, ListingChecks, RaceChecks,
 )  # fmt: skip
 """The checks of what the API does; the others look into a store."""
+CLIENTS = ThreadPoolExecutor(8)
+"""The threads of clients, which wait for the service: its store reads on those of the loop, and must find some free."""
 
 
 class InLoop(httpx2.BaseTransport):
@@ -57,7 +61,7 @@ class InThreads:
         method = getattr(self.client, name)
 
         def call(*args: Any, **options: Any) -> Any:
-            return asyncio.to_thread(method, *args, **options)
+            return asyncio.get_running_loop().run_in_executor(CLIENTS, partial(method, *args, **options))
 
         return call
 
