@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -65,6 +67,19 @@ def test_a_server_that_is_down_at_opening_is_unavailable() -> None:
 async def test_a_server_that_is_down_at_opening_is_unavailable_to_asyncio_too() -> None:
     with pytest.raises(StoreUnavailable, match="cannot be asked"):
         await open_store(f"mariadb://root@127.0.0.1:{free_port()}/x", pepper=PEPPER)
+
+
+async def test_what_answers_nothing_is_told_with_what_to_look_at() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"mysql://root@127.0.0.1:{silent.getsockname()[1]}/x?timeout=0.3"
+        with pytest.raises(StoreUnavailable) as blocking:
+            open_store_now(url, pepper=PEPPER)
+        with pytest.raises(StoreUnavailable) as awaited:
+            await open_store(url, pepper=PEPPER)
+
+    for error in (blocking.value, awaited.value):
+        assert str(error).endswith("is it running, and are host and port right?")
+        assert "TimeoutError" not in str(error) and not re.search(r"[0-9]\.[0-9]{4}", str(error))
 
 
 async def test_a_password_is_in_no_error(mariadb_server: MariaDBServer, caplog: pytest.LogCaptureFixture) -> None:

@@ -450,7 +450,6 @@ def over_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MariaDB
 
 @pytest.mark.server
 @pytest.mark.parametrize("awaited", [False, True])
-@pytest.mark.server
 async def test_tls_is_spoken_and_the_server_is_verified(
     over_tls: tuple[MariaDBServer, Path, Path], awaited: bool, open_either: Callable[..., Any]
 ) -> None:
@@ -459,10 +458,14 @@ async def test_tls_is_spoken_and_the_server_is_verified(
     for options in ("ssl_mode=required", f"ssl_ca={authority}", f"ssl_mode=verify_ca&ssl_ca={authority}"):
         assert await open_either(url + options, awaited)
     for options in (f"ssl_ca={stranger}", f"ssl_mode=verify_ca&ssl_ca={stranger}"):
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailable, match="name who signed it with ssl_ca="):
             await open_either(url + options, awaited)
-    with pytest.raises(StoreUnavailable):  # the certificate is made for another name
+    with pytest.raises(StoreUnavailable, match="give the host that it was made for"):
         await open_either(url.replace("localhost", "127.0.0.1") + f"ssl_ca={authority}", awaited)
+    server.execute("CREATE OR REPLACE USER ben@localhost REQUIRE X509")
+    for mode in ("disabled", "required"):  # the server does not tell why it denies access
+        with pytest.raises(StoreUnavailable, match=r"ssl_mode=required.*ssl_cert=FILE&ssl_key=FILE"):
+            await open_either(f"{url.replace('root@', 'ben@')}ssl_mode={mode}", awaited)
 
 
 @pytest.fixture

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -50,6 +52,19 @@ def test_a_server_that_is_down_at_opening_is_unavailable() -> None:
 async def test_a_server_that_is_down_at_opening_is_unavailable_to_asyncio_too() -> None:
     with pytest.raises(StoreUnavailable, match="cannot be asked"):
         await open_postgres(f"postgresql://postgres@127.0.0.1:{free_port()}/x", pepper=PEPPER)
+
+
+async def test_what_answers_nothing_is_told_with_what_to_look_at() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://postgres@127.0.0.1:{silent.getsockname()[1]}/x?timeout=0.3"
+        with pytest.raises(StoreUnavailable) as blocking:
+            open_postgres_blocking(url, pepper=PEPPER)
+        with pytest.raises(StoreUnavailable) as awaited:
+            await open_postgres(url, pepper=PEPPER)
+
+    for error in (blocking.value, awaited.value):
+        assert str(error).endswith("is it running, and are host and port right?")
+        assert "TimeoutError" not in str(error) and not re.search(r"[0-9]\.[0-9]{4}", str(error))
 
 
 def test_a_password_is_in_no_error(caplog: pytest.LogCaptureFixture) -> None:

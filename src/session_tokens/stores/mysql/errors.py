@@ -28,6 +28,9 @@ _NOT_RUN = frozenset({1040, 1053, 1129, 1130, 1203, 1226, 2002, 2003, 2005})
 _LOST = frozenset({1152, 1159, 1161, 1317, 1927, 2006, 2013, 2014, 2026, 2055})
 _REFUSED = frozenset({1045, 1049, 1251, 1698})
 """The server does not let this user in, or has no such database."""
+_DENIED = frozenset({1045, 1698})
+_NO_CONNECTION = frozenset({2002, 2003, 2005})
+IS_IT_THERE = "is it running, and are host and port right?"
 NO_PRIMARY = "MariaDB or MySQL is read-only here (a replica, or tx_read_only is on?); give the address of the primary"
 
 
@@ -66,7 +69,7 @@ def store_error(error: BaseException, *, sent: bool) -> StoreError:
     if number is not None and number not in _NOT_RUN and number not in _LOST and number not in _REFUSED:
         return StoreError(f"the database refused a statement of the store ({number}): {said}", number=number)
     if not sent or number in _NOT_RUN or number in _REFUSED:
-        return NotExecuted(f"the database cannot be asked: {said}", number=number)
+        return NotExecuted(f"the database cannot be asked: {said}{_remedy_of(number, said)}", number=number)
     return StoreUnavailable(
         f"the database did not answer: {said}; if it was a command, its outcome is unknown: repeat it with the same "
         "idempotency key",
@@ -76,5 +79,20 @@ def store_error(error: BaseException, *, sent: bool) -> StoreError:
 
 def _said(error: BaseException) -> str:
     """Return the first line of what an error says."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
     text = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], str) else str(error)
     return (text or type(error).__name__).splitlines()[0]
+
+
+def _remedy_of(number: int | None, said: str) -> str:
+    """Return what to look at where a server was not reached or let nobody in; empty where its words say it."""
+    if "certificate verify failed" in said:
+        is_of_another = "mismatch" in said.lower() or "not valid for" in said
+        return "; give the host that it was made for" if is_of_another else "; name who signed it with ssl_ca=FILE"
+    if number in _DENIED:
+        return (
+            "; are they right? Where the server wants TLS of that user say ssl_mode=required, and where it wants a "
+            "client certificate ssl_cert=FILE&ssl_key=FILE"
+        )
+    return "" if number in _NOT_RUN - _NO_CONNECTION or number in _REFUSED else "; " + IS_IT_THERE

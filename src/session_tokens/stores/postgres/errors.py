@@ -80,7 +80,7 @@ def bounded(steps: Generator[Any, Any, Any], timeout_s: float) -> Generator[Any,
         while True:
             ready = yield wanted
             if not ready and time.monotonic() >= deadline:
-                raise TimedOut(f"no answer within {timeout_s:g} s")
+                raise TimedOut(f"no answer within {timeout_s:.2g} s")
             wanted = steps.send(ready)
     except StopIteration as stop:
         return stop.value
@@ -146,7 +146,8 @@ def store_error(error: Exception, *, sent: bool) -> StoreError:
             sqlstate=state,
         )
     if not sent or state in _NOT_RUN:
-        return NotExecuted(f"PostgreSQL cannot be asked: {first_line(error)}", sqlstate=state)
+        remedy = "; is it running, and are host and port right?" if isinstance(error, TimeoutError | TimedOut) else ""
+        return NotExecuted(f"PostgreSQL cannot be asked: {first_line(error)}{remedy}", sqlstate=state)
     away = Silent if isinstance(error, TimedOut) else StoreUnavailable
     return away(
         f"PostgreSQL did not answer: {first_line(error)}; if it was a command, its outcome is unknown: "
@@ -157,4 +158,5 @@ def store_error(error: Exception, *, sent: bool) -> StoreError:
 
 def first_line(error: Exception) -> str:
     """Return the first line of an error's text."""
-    return (str(error) or type(error).__name__).splitlines()[0]
+    told = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    return (str(error) or told).splitlines()[0]
