@@ -363,3 +363,16 @@ def test_what_is_no_store_is_not_backed_up(cli: Cli, tmp_path: Path, content: st
     assert said.code == 2
     assert "no store" in said.err
     assert not [path for path in tmp_path.iterdir() if not path.name.startswith("store.db")]
+
+
+@pytest.mark.parametrize("at", [0, 100])
+def test_a_damaged_store_is_told_as_every_other_command_tells_it(cli: Cli, tmp_path: Path, at: int) -> None:
+    cli("open", "ann")
+    content = bytearray((tmp_path / "store.db").read_bytes())
+    content[at : at + 3_000] = b"\x5a" * 3_000
+    (tmp_path / "store.db").write_bytes(content)
+    listed = cli("sessions")
+    said = cli("store", "backup", f"{tmp_path}/backup.db")
+
+    assert (said.code, said.err) == (listed.code, listed.err) and said.code == 3 and "restore" in said.err
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("backup")]

@@ -33,6 +33,7 @@ from .common.copying import MoveSetting
 from .common.kinds import KINDS
 from .common.store_url import store_url_of
 from .connect import copy_mark_of, copy_store, insist_it_is_there, open_anyway_now, opened_to_read
+from .sqlite.connections import meant_by
 from .sqlite.schema import check_keys, is_of_session_tokens, keys_at_hand
 from .sqlite.upkeep import spaces_of
 
@@ -86,7 +87,7 @@ def backup_store(url: str, file: str, progress: Progress, moving: Moving) -> Bac
     try:
         if named.kind == "sqlite":
             source = Path(os.path.abspath(named.path))
-            _insist_it_is_ours(source, "no store of session-tokens; look at its name")
+            _insist_it_is_a_store(source)
             # Read before the copy is of its instant: a key that is retired meanwhile is needed there.
             keys = read_key_file(key_file_of(source)) if given_keys(None) is None else None
             _copied_file(source, draft, progress)
@@ -119,7 +120,7 @@ def restore_store(
     named, path = store_url_of(url), Path(os.path.abspath(file))
     if not path.is_file():
         raise InvalidInput(f"there is no backup {path}")
-    _insist_it_is_ours(path, "no backup of a store; name what store backup made")
+    _insist_it_is_a_backup(path)
     if named.kind != "sqlite":
         counts, _, _ = copy_store(f"sqlite:///{path}", url, progress, move, sealed=sealed)
         return BackedUp(sum(counts.values()), None)
@@ -151,13 +152,8 @@ def _keys_of(backup: Path) -> Keys:
     return keys
 
 
-def _insist_it_is_ours(path: Path, otherwise: str) -> None:
-    """Refuse a file that is no store.
-
-    Args:
-        path: of the file.
-        otherwise: what it is then.
-    """
+def _insist_it_is_a_backup(path: Path) -> None:
+    """Refuse a file that is none."""
     try:
         with closing(_reading(path)) as connection:
             if is_of_session_tokens(connection):
@@ -165,7 +161,18 @@ def _insist_it_is_ours(path: Path, otherwise: str) -> None:
     except sqlite3.Error as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
             raise StoreUnavailable(f"{path} cannot be read: {error}") from error
-    raise InvalidInput(f"{path} is {otherwise}")
+    raise InvalidInput(f"{path} is no backup of a store; name what store backup made")
+
+
+def _insist_it_is_a_store(path: Path) -> None:
+    """Refuse a file that is no store of ours; of one that is damaged say what all commands say."""
+    try:
+        with closing(_reading(path)) as connection:
+            if is_of_session_tokens(connection):
+                return
+    except sqlite3.Error as error:
+        raise meant_by(path, error) from error
+    raise InvalidInput(f"{path} is no store of session-tokens; look at its name")
 
 
 def _insist_on_keys(backup: Path, copy: Path, keys: Keys) -> None:
@@ -213,6 +220,8 @@ def _copied_file(source: Path, draft: Path, progress: Progress) -> None:
                     writing, pages=PAGES_AT_ONCE, progress=lambda status, left, total: progress(total - left, total)
                 )
     except sqlite3.Error as error:
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise meant_by(source, error) from error
         raise StoreUnavailable(f"{source} cannot be copied to {draft.parent}: {error}") from error
     except OSError as error:
         raise not_written(draft, error) from error

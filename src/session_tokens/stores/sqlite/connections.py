@@ -172,6 +172,11 @@ class FileOptions:
         return StoreUnavailable(f"the database {self.path} cannot be asked ({_name_of(error)}: {error})")
 
 
+def meant_by(path: Path, error: sqlite3.Error) -> StoreError:
+    """Return the error of our tree that an error of SQLite means of a file that was read and not waited for."""
+    return FileOptions(path, "FULL", 0).meant_by(error)
+
+
 class OpenedFile:
     """The very file that a store was opened on, known by its device and inode.
 
