@@ -214,3 +214,9 @@ async def test_the_handshake_of_a_socket_is_answered_503_where_the_server_lets_i
     else:
         assert [each["type"] for each in sent] == [f"websocket.http.response.{part}" for part in ("start", "body")]
         assert (sent[0]["status"], b"retry-after" in dict(sent[0]["headers"])) == (503, True)
+
+
+def test_an_event_loop_that_is_not_of_asyncio_is_told_as_what_it_is() -> None:
+    opening = SharedStore("memory://").tokens()
+    with pytest.raises(RuntimeError, match="event loop of asyncio"):
+        opening.send(None)  # as trio does

@@ -38,6 +38,15 @@ class OpenedWhenAsked:
         return call
 
 
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "sessions need an event loop of asyncio: serve the application with asyncio or uvloop, not with trio"
+        ) from None
+
+
 class _OfLoop:
     """What one event loop has of a store.
 
@@ -84,11 +93,11 @@ class SharedStore:
             return self._used
         if self._of_all is not None:
             return self._of_all
-        here = self._by_loop.get(asyncio.get_running_loop())
+        here = self._by_loop.get(_running_loop())
         return None if here is None else here.tokens
 
     def _here(self) -> _OfLoop:
-        loop = asyncio.get_running_loop()
+        loop = _running_loop()
         here = self._by_loop.get(loop)
         if here is None:
             with self._changing:
