@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pytest
 
 from session_tokens import InvalidInput, SessionTokens, Settings, StoreUnavailable, TokenTables, UnknownPepper
 from session_tokens._async.owners import OWNERS_READ
+from session_tokens.crypto.minting import PepperKeyring
 from session_tokens.service_keys import keys as service_keys
 from session_tokens.settings import HANDED_AT_ONCE, WAITING_READ
 from session_tokens.stores.connect import open_store
+from session_tokens.stores.sqlite.connections import FileOptions
 
 OLD, NEW = {"old": bytes(range(32))}, {"new": bytes(range(1, 33))}
 STORES = ("sqlite", "valkey", "postgres", "mariadb")
@@ -218,3 +221,63 @@ def test_all_sessions_end_with_those_whose_pepper_is_not_given(url: str) -> None
             assert after.list_sessions("ann").items == []
             assert after.verify_session(again.secret) is None
             assert before.verify_session(before.open_session("ann").secret) is not None
+
+
+def test_of_first_processes_with_other_peppers_one_makes_the_store(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one has seen no pepper, and is refused all the same: no store is under two that nobody has together."""
+    kept: list[str] = []
+
+    def made_by_another() -> None:
+        monkeypatch.undo()
+        with opened(url, NEW) as tokens:
+            kept.append(tokens.open_session("ann").secret)
+
+    before_recording(monkeypatch, made_by_another)
+    with pytest.raises(InvalidInput, match="pepper new"):
+        opened(url, OLD)
+
+    with opened(url, NEW) as tokens:
+        assert tokens.verify_session(kept[0]) is not None
+    with pytest.raises(InvalidInput, match="pepper new"):
+        opened(url, OLD)
+
+
+def test_of_first_processes_that_want_values_otherwise_one_makes_the_store(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the other one is told that, not of the keys that a sealed store records."""
+    refused: list[str] = []
+
+    def made(sealed: bool) -> None:
+        try:
+            SessionTokens.open(url, pepper=NEW, sealed=sealed, sweep=False).close()
+        except InvalidInput as error:
+            refused.append(str(error))
+
+    def made_by_another() -> None:
+        monkeypatch.undo()
+        made(True)
+
+    before_recording(monkeypatch, made_by_another)
+    made(False)
+    assert [True] == ["keeps its values" in said for said in refused]
+
+
+def before_recording(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    """Have something happen when the next process to open a store has read what is recorded, and records nothing yet.
+
+    On SQLite it happens before that: nobody else comes in between there.
+    """
+    held_for = PepperKeyring.check_of
+    begin = FileOptions.begin_writing
+
+    def then(self: PepperKeyring, key_id: str) -> str:
+        act()
+        return held_for(self, key_id)
+
+    def first(self: FileOptions, connection: sqlite3.Connection) -> None:
+        act()
+        begin(self, connection)
+
+    monkeypatch.setattr(PepperKeyring, "check_of", then)
+    monkeypatch.setattr(FileOptions, "begin_writing", first)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...contract.changes import Changes
@@ -308,7 +308,12 @@ class SqlUpkeep(ABC):
 
     def recorded(self) -> Exchange[None]:
         """Compare the keys with those recorded, and record new ones; the first to record an id is right."""
-        keyring, now = self.keyring, self.words.now
+        while not (yield from self._recorded()):
+            pass  # another process has recorded keys meanwhile, which may be others than these
+
+    def _recorded(self) -> Exchange[bool]:
+        """As ``recorded``; return ``False``, with nothing done, if what was judged is recorded otherwise by now."""
+        keyring = self.keyring
         recorded = yield from self._checks()
         if not recorded and (yield from self.holds_records()):
             recorded = yield from self._checks()  # unless another first process has just recorded its own
@@ -318,24 +323,37 @@ class SqlUpkeep(ABC):
             yield from self._record(VALUES, SEALED if keyring.wants_sealing else CLEAR)
             recorded = yield from self._checks()
         keyring.settle(is_recorded_as_sealed({key_id: said for key_id, (said, _) in recorded.items()}, self.name))
-        yield from self._retired({key_id: used_at for key_id, (_, used_at) in recorded.items()})
-        new = [key_id for key_id in keyring.recorded if key_id not in recorded]
-        for key_id in new:
-            yield from self._record(key_id, keyring.check_of(key_id))
-        if new:
-            recorded = yield from self._checks()
         for key_id in keyring.recorded:
-            if not hmac.compare_digest(recorded[key_id][0], keyring.check_of(key_id)):
+            if key_id in recorded and not hmac.compare_digest(recorded[key_id][0], keyring.check_of(key_id)):
                 raise InvalidInput(
                     f"the {named_key(key_id)} from {self.source} is not the one that {self.name} was written with; "
                     "give that one",
                     key_id=key_id,
                     key_ids=[key_id],
                 )
-        for key_id in keyring.written_under:
-            if recorded[key_id][1] is None:
-                use = f"UPDATE {self.shared_prefix}peppers SET used_at = {now} WHERE key_id = %s AND used_at IS NULL"
-                yield from self._by_itself(use, key_id)
+        forgotten = yield from self._retired({key_id: used_at for key_id, (_, used_at) in recorded.items()})
+        judged = {key_id: said for key_id, said in recorded.items() if key_id not in forgotten}
+        new = {key_id: keyring.check_of(key_id) for key_id in keyring.recorded if key_id not in judged}
+        unused = [key_id for key_id in keyring.written_under if judged.get(key_id, ("", None))[1] is None]
+        return not (new or unused) or (yield from self._put_marks(judged, new, unused))
+
+    def _put_marks(
+        self, judged: Mapping[str, tuple[str, int | None]], new: Mapping[str, str], unused: Sequence[str]
+    ) -> Exchange[bool]:
+        """Record new keys, and that some are in use; return ``False`` if something else than ``judged`` is recorded."""
+        peppers, now = f"{self.shared_prefix}peppers", self.words.now
+        yield from self.begin()
+        # Whoever records keys waits here for the one before: this row is there before any key is.
+        yield from self.asking(f"UPDATE {peppers} SET recorded_at = recorded_at WHERE key_id = %s", VALUES)
+        is_as_judged = (yield from self._checks()) == judged
+        if is_as_judged:
+            into = f"INSERT INTO {peppers} (key_id, check_value, recorded_at) VALUES (%s, %s, {now})"
+            for key_id, check in new.items():
+                yield from self.asking(into, key_id, check)
+            for key_id in unused:
+                yield from self.asking(f"UPDATE {peppers} SET used_at = {now} WHERE key_id = %s", key_id)
+        yield from self.end(is_as_judged)
+        return is_as_judged
 
     def _record(self, name: str, said: str) -> Exchange[None]:
         """Record something beside the records, unless somebody was faster."""
@@ -348,8 +366,8 @@ class SqlUpkeep(ABC):
         yield from self.asking(text, *values)
         yield from self.end()
 
-    def _retired(self, used_at: dict[str, int | None]) -> Exchange[None]:
-        """Forget older peppers that are not given and under which no row is looked up, signed or kept any more."""
+    def _retired(self, used_at: dict[str, int | None]) -> Exchange[Sequence[str]]:
+        """Forget older peppers that are not given and under which no row is looked up, signed or kept; return them."""
         missing, asked = not_given(used_at, self.keyring.recorded, self.keyring.current)
         needed = list(missing)
         for key_id in asked:
@@ -359,6 +377,7 @@ class SqlUpkeep(ABC):
             raise missing_error(self.name, needed, self.source)
         for key_id in asked:
             yield from self.forget_pepper(key_id)
+        return asked
 
     def is_needed(self, key_id: str) -> Exchange[bool]:
         """Whether any row needs a pepper; reads all tables when none does."""

@@ -102,7 +102,7 @@ def _look_for_replicas(told: dict[str, str], wanted: int) -> None:
 def _enrolled(codec: ValkeyCodec, keyring: PepperKeyring) -> Generator[list[bytes], Reply, bool]:
     """Keep values as is recorded; compare the keys with those recorded, and record new ones and which are in use.
 
-    Return ``False`` if another process has just recorded how values are kept.
+    Return ``False`` if another first process has just recorded its own.
     """
     recorded = yield from _recorded(codec)
     if not recorded and (yield [b"EXISTS", codec.last_stamp_key]):
@@ -121,7 +121,7 @@ def _enrolled(codec: ValkeyCodec, keyring: PepperKeyring) -> Generator[list[byte
         for key_id in sorted(checks, key=lambda key_id: key_id != current):
             marks += (key_id.encode("ascii"), checks[key_id].encode("ascii"))
         wrong = (yield marks).decode("ascii", "replace")
-        if wrong == VALUES:
+        if wrong == VALUES or (wrong and not recorded):
             return False
         if wrong in checks:
             raise InvalidInput(
