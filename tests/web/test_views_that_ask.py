@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from io import StringIO
+from io import BytesIO, StringIO
 from typing import Any
 
 import aiohttp_session
 import bottle
+import falcon.asgi
 import httpx
 import pytest
 from aiohttp import web
@@ -23,6 +24,7 @@ from starlette.routing import Route
 
 from session_tokens.crypto.minting import new_secret
 from session_tokens.crypto.secret_form import TOKEN_SECRET
+from session_tokens.errors import StoreBusy, StoreUnavailable
 from session_tokens.web.aiohttp import SessionTokensStorage, outages
 from session_tokens.web.aiohttp import current_session as session_of_aiohttp
 from session_tokens.web.asgi import SessionMiddleware as SessionMiddlewareOfAsgi
@@ -77,7 +79,26 @@ def in_quart(url: str) -> Any:
     return app
 
 
-@pytest.mark.parametrize("made", [in_starlette, in_litestar, in_quart])
+def in_falcon_of_asgi(url: str) -> Any:
+    class Ask:
+        async def on_get(self, request: Any, response: Any) -> None:
+            response.text = str(await request.scope["session"].tokens.verify_token(new_secret(TOKEN_SECRET)))
+
+    class Fail:
+        async def on_get(self, request: Any, response: Any) -> None:
+            raise RuntimeError("of the application's own")
+
+    async def handed_on(request: Any, response: Any, error: Exception, params: Any) -> None:
+        raise error
+
+    app: Any = falcon.asgi.App()
+    app.add_route("/ask", Ask())
+    app.add_route("/fail", Fail())
+    app.add_error_handler((StoreUnavailable, StoreBusy), handed_on)
+    return SessionMiddlewareOfAsgi(app, url, pepper=PEPPER)
+
+
+@pytest.mark.parametrize("made", [in_starlette, in_litestar, in_quart, in_falcon_of_asgi])
 async def test_of_asgi(private_valkey: Callable[..., ValkeyServer], made: Callable[[str], Any]) -> None:
     server = private_valkey()
     server.kill()
@@ -123,6 +144,25 @@ def in_bottle(url: str) -> Any:
     return SessionMiddleware(app, url, pepper=PEPPER)
 
 
+def in_falcon(url: str) -> Any:
+    class Ask:
+        def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+            response.text = str(session_of(request.env).tokens.verify_token(new_secret(TOKEN_SECRET)))
+
+    class Fail:
+        def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+            raise RuntimeError("of the application's own")
+
+    def handed_on(request: Any, response: Any, error: Exception, params: Any) -> None:
+        raise error
+
+    app: Any = falcon.App()
+    app.add_route("/ask", Ask())
+    app.add_route("/fail", Fail())
+    app.add_error_handler((StoreUnavailable, StoreBusy), handed_on)
+    return SessionMiddleware(app, url, pepper=PEPPER)
+
+
 def of_generators(url: str) -> Any:
     def app(environ: Any, start_response: Any) -> Iterator[bytes]:
         if environ["PATH_INFO"] == "/ask":
@@ -140,12 +180,18 @@ def answer_of(app: Any, path: str) -> tuple[str, dict[str, str]]:
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: object = None) -> Any:
         begun.append((status[:3], {name.lower(): value for name, value in headers}))
 
-    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "wsgi.url_scheme": "http", "wsgi.errors": StringIO()}
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": path,
+        "wsgi.url_scheme": "http",
+        "wsgi.errors": StringIO(),
+    }
+    environ |= {"wsgi.input": BytesIO(), "SERVER_NAME": "shop", "SERVER_PORT": "80", "SERVER_PROTOCOL": "HTTP/1.1"}
     list(app(environ, start_response))
     return begun[-1]
 
 
-@pytest.mark.parametrize("made", [in_bottle, of_generators])
+@pytest.mark.parametrize("made", [in_bottle, in_falcon, of_generators])
 def test_of_wsgi(private_valkey: Callable[..., ValkeyServer], made: Callable[[str], Any]) -> None:
     server = private_valkey()
     server.kill()
