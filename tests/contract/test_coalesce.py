@@ -17,6 +17,8 @@ from session_tokens.contract.queries import DueRecord, Get, Query
 from session_tokens.errors import CorruptRecord, StoreUnavailable
 from session_tokens.stores.memory.store import MemoryStore
 
+WITHIN_S = 30
+
 
 class Echo:
     """Answers each question with itself; a gate can hold the answers back."""
@@ -223,6 +225,37 @@ async def test_a_closed_stage_refuses_and_closing_waits_for_what_is_under_way() 
     await closing
 
     assert await under_way == 1
+
+
+@pytest.mark.parametrize("has_worked", [False, True])
+async def test_who_asks_after_all_tasks_were_cancelled_is_answered(has_worked: bool) -> None:
+    """As a program does that shuts down: it cancels what runs, and logs a user out at the end."""
+    stage: Coalescer[object, object] = Coalescer(Echo().carry)
+    asking = asyncio.ensure_future(stage.ask(1))
+    await asyncio.sleep(0)
+    if has_worked:
+        assert await asking == 1
+        await asyncio.sleep(0)
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    assert others
+    for task in others:
+        task.cancel()
+    await asyncio.wait(others)
+
+    async with asyncio.timeout(WITHIN_S):
+        assert await stage.ask(2) == 2
+    await stage.close()
+
+
+async def test_who_waits_is_not_left_when_only_the_worker_is_cancelled() -> None:
+    stage: Coalescer[object, object] = Coalescer(Echo().carry)
+    asking = asyncio.ensure_future(stage.ask(1))
+    for task in asyncio.all_tasks() - {asyncio.current_task(), asking}:
+        task.cancel()
+
+    async with asyncio.timeout(WITHIN_S):
+        assert await asking == 1
+    await stage.close()
 
 
 def test_a_stage_belongs_to_one_event_loop() -> None:

@@ -91,6 +91,7 @@ class Coalescer(Generic[Q, A]):
         self._workers: set[asyncio.Task[None]] = set()
         self._idle: list[asyncio.Future[None]] = []
         self._called = False
+        self._coming: asyncio.Task[None] | None = None
         self._closed = False
         self._home = Home() if home is None else home
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -128,19 +129,29 @@ class Coalescer(Generic[Q, A]):
 
     def _call(self, loop: asyncio.AbstractEventLoop) -> None:
         """Call a worker, who comes at the end of the turn; while all are on their way, the next one back comes."""
-        if self._idle:
-            self._called = True
+        while self._idle:
             idle = self._idle.pop()
-            if not idle.done():
+            if not idle.done():  # else that worker was cancelled, and comes no more
+                self._called = True
                 idle.set_result(None)
-        elif len(self._workers) < self._in_flight_max:
+                return
+        if len(self._workers) < self._in_flight_max:
             self._called = True
-            worker = loop.create_task(self._worker(loop), name="session-tokens worker")
+            worker = self._coming = loop.create_task(self._worker(loop), name="session-tokens worker")
             self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            worker.add_done_callback(self._ended)
+
+    def _ended(self, worker: asyncio.Task[None]) -> None:
+        """Call another one for those who wait if a worker was cancelled, as a program does that cancels all tasks."""
+        self._workers.discard(worker)
+        if worker is self._coming:  # before its first step
+            self._coming, self._called = None, False
+        if not self._called and any(not future.done() for _, future in self._waiting):
+            self._call(worker.get_loop())
 
     async def _worker(self, loop: asyncio.AbstractEventLoop) -> None:
         """Carry batch after batch until the store is closed."""
+        self._coming = None
         while True:
             self._called = False
             batch = self._taken()
