@@ -32,6 +32,7 @@ from .settings import (
 
 log = logging.getLogger("session_tokens.validation")
 
+HOST_LENGTH_MAX = 253
 INTEGER_MAX = 2**63 - 1
 _UNSEEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Categories of characters that no text may hold: controls, lone surrogates, separators of lines."""
@@ -360,6 +361,14 @@ def general_timeout_of(text: object, last: int | None) -> int | None:
             "the general session timeout in the store is no decimal number of milliseconds; the last one stands"
         )
     return last
+
+
+def may_be_host(host: str) -> bool:
+    """Whether a name or address can be looked up at all: else the system raises ``UnicodeError`` when it is."""
+    try:
+        return len(host.encode("idna")) <= HOST_LENGTH_MAX
+    except UnicodeError:
+        return False
 
 
 def asked_of(*durations: Duration | None | Unset) -> tuple[int | str | None, ...]:

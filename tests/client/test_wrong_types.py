@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from session_tokens import SessionTokens, SessionTokensError
+from session_tokens import InvalidInput, SessionTokens, SessionTokensError
 from session_tokens.client.calls import CALLS
 from session_tokens.crypto.minting import new_secret
 
@@ -76,3 +76,9 @@ def test_whatever_the_library_tells_as_a_wrong_type_is_not_sent() -> None:
             except SessionTokensError:
                 pass  # something else is told first
     assert told > 300
+
+
+@pytest.mark.parametrize("host", ["tokens..example", "t" * 64, f"{'t' * 64}.example", "tokens." * 40 + "example"])
+def test_a_host_that_can_be_none_is_no_address(host: str) -> None:
+    with pytest.raises(InvalidInput, match="a host or port that is none"):
+        SessionTokens.connect(f"https://{host}", key=new_secret("stk_"))

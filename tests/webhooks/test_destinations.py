@@ -31,7 +31,7 @@ def test_what_is_public_is_sent_to(address: str) -> None:
     "", "app.example", "ftp://app.example", "file:///etc/passwd", "https://", "https://user:secret@app.example/",
     "https://app.example/#part", "https://app.example/a b", "https://app.example/\n", "https://app.example:0/",
     "https://app.example:99999/", "https://äpp.example/", "https://app.example\\@evil.example/", "https://[::1/",
-    "https://app.example/" + "x" * 2_048,
+    "https://app.example/" + "x" * 2_048, "https://app..example/", "https://" + "x" * 64 + ".example/",
 ])  # fmt: skip
 def test_a_url_that_can_never_be_right_is_refused_when_it_is_given(url: str) -> None:
     with pytest.raises(InvalidInput):

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from ..crypto.secret_form import KEY_SECRET, is_secret
 from ..errors import InvalidInput
 from ..settings import Duration, duration_ms
+from ..validation import may_be_host
 
 
 class ServiceAddress:
@@ -24,6 +25,8 @@ class ServiceAddress:
         try:
             parts = urlsplit(url)
             host, _ = parts.hostname or "", parts.port
+            if not may_be_host(host):
+                raise ValueError("no name is written so")
         except ValueError:
             raise InvalidInput("the address of the service has a host or port that is none") from None
         if parts.scheme not in ("http", "https") or not host:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ..errors import InvalidInput
-from ..validation import plain
+from ..validation import may_be_host, plain
 
 URL_LENGTH_MAX = 2_048
 _TRANSLATED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
@@ -59,9 +59,10 @@ def url_of(given: object) -> str:
     try:
         parts = urlsplit(given)
         port_is_right = parts.port is None or parts.port > 0
+        host_is_right = bool(parts.hostname) and may_be_host(parts.hostname or "")
     except ValueError:
         raise InvalidInput("the webhook's URL cannot be read") from None
-    if parts.scheme not in ("https", "http") or not parts.hostname or not port_is_right:
+    if parts.scheme not in ("https", "http") or not host_is_right or not port_is_right:
         raise InvalidInput("a webhook's URL is https:// and a host, such as https://app.example/hooks")
     if parts.username is not None or parts.password is not None or parts.fragment or "\\" in given:
         raise InvalidInput("a webhook's URL holds no user, password, fragment or backslash")

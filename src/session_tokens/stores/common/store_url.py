@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from ...errors import InvalidInput
+from ...validation import HOST_LENGTH_MAX, may_be_host
 
 KINDS = {
     "memory": "memory", "sqlite": "sqlite", "valkey": "valkey", "valkeys": "valkey", "redis": "valkey",
@@ -35,7 +36,6 @@ ESCAPES = "write % as %25, ? as %3F, # as %23, and in user or password / as %2F 
 TABLES_END = "_tt"
 """How the name spaces end in which ``TokenTables`` of SQL servers lie."""
 
-HOST_LENGTH_MAX = 253
 NAME_BYTES_MAX = 220
 PATH_BYTES_MAX = 480
 """How long the name of an SQLite file and its whole path may be: below what file systems (255) and SQLite (504) take,
@@ -210,11 +210,7 @@ def insist_on_host_and_port(host: str, port: str) -> None:
         raise InvalidInput("a port in the store's URL is a number from 1 to 65535")
     if host.startswith("/"):  # the folder of a socket
         return
-    try:
-        length = len(host.encode("idna"))
-    except UnicodeError:
-        length = HOST_LENGTH_MAX + 1
-    if length > HOST_LENGTH_MAX:
+    if not may_be_host(host):
         raise InvalidInput(
             "a host of the store's URL can be none: between its dots stand 1 to 63 characters, in all at most "
             f"{HOST_LENGTH_MAX}"
