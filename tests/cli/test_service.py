@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from session_tokens.cli import exits
+from session_tokens.cli.argument_types import near_cache
 from session_tokens.cli.main import main
 from session_tokens.crypto.minting import new_secret
 from tests.helpers.running_service import RunningService
@@ -225,3 +226,13 @@ def test_an_interrupt_that_is_lost_ends_a_following_all_the_same() -> None:
         following.send_signal(signal.SIGINT)
 
         assert following.wait(30) == exits.INTERRUPTED
+
+
+@pytest.mark.parametrize("bound", ["0.1s", "61s", "1h", "never"])
+def test_how_old_an_answer_may_be_is_said_as_it_is(bound: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--store", "memory://", "--near-cache", bound]) == 2
+    assert "--near-cache: a number of seconds from 0.2 to 60, or 0 for none" in capsys.readouterr().err
+
+
+def test_no_near_cache_is_zero_whatever_the_environment_says() -> None:
+    assert near_cache("0") == 0

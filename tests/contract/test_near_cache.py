@@ -256,6 +256,12 @@ def test_a_bound_that_cannot_be_kept_is_refused(given: float) -> None:
         bound_of(None, {NEAR_CACHE_VARIABLE: str(given)})
 
 
+@pytest.mark.parametrize("text", ["", "2s", " 2", "1_0", "１", "2e0", "+2", "two"])
+def test_what_the_environment_says_is_a_number_in_digits(text: str) -> None:
+    with pytest.raises(InvalidInput, match=NEAR_CACHE_VARIABLE):
+        bound_of(None, {NEAR_CACHE_VARIABLE: text})
+
+
 @pytest.mark.parametrize("given", ["2", True, [2]])
 def test_a_bound_of_another_type_is_refused(given: Any) -> None:
     with pytest.raises(TypeError, match="near_cache is a number"):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from ..errors import InvalidInput
 from .exits import UsageError
 from .inputs import duration_of, json_of
 
@@ -45,6 +46,17 @@ def seconds(text: str) -> float:
     if given is None or not 0.1 <= given <= 3_600:
         raise argparse.ArgumentTypeError("it is 0.1 seconds to an hour")
     return float(given)
+
+
+def near_cache(text: str) -> float:
+    """Return how old an answer may be, in seconds; 0 for none, whatever the environment says."""
+    from ..contract.near_cache import bound_of
+
+    given = 0 if text == "0" else duration(text)
+    try:
+        return bound_of(-1 if given is None else given, {})
+    except InvalidInput as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("near_cache is ")) from None
 
 
 duration = _checked(duration_of)

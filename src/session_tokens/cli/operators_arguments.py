@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..settings import UNSET
-from .argument_types import duration, instant, seconds, whole_number
+from .argument_types import duration, instant, near_cache, seconds, whole_number
 
 Command = Callable[[str, str, str], ArgumentParser]
 
@@ -127,7 +127,10 @@ def _serving_commands(command: Command) -> None:
         help="to which webhooks may lead by http, or where it is not public; with or without a port; again",
     )  # fmt: skip
     serve.add_argument(
-        "--near-cache", type=seconds, metavar="DURATION", help="how old the answer to a verification may be, such as 2s"
+        "--near-cache",
+        type=near_cache,
+        metavar="DURATION",
+        help="how old the answer to a verification may be, such as 2s",
     )
     serve.add_argument("--no-first-key", action="store_true", help="make and print no first admin key")
     serve.add_argument("--audit", action="store_true", help="keep an audit log on the store")

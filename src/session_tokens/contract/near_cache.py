@@ -31,6 +31,7 @@ there were no near cache the next time, and what was read so is kept to compare 
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -54,6 +55,7 @@ RECENT_MAX: Final = 8_192
 """Changed parts that are remembered for readings that are under way."""
 NEAR_CACHE_VARIABLE: Final = "SESSION_TOKENS_NEAR_CACHE"
 MARGIN_S: Final = 0.05
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 BOUND_S_MIN: Final = 0.2
 BOUND_S_MAX: Final = 60.0
 NOT_KEPT: Final = -1
@@ -177,10 +179,7 @@ def bound_of(near_cache: object, environment: Mapping[str, str]) -> float:
         if text is None:
             return 0.0
         name = NEAR_CACHE_VARIABLE
-        try:
-            bound_s = float(text)
-        except ValueError:
-            bound_s = float("nan")
+        bound_s = float(text) if _NUMBER.fullmatch(text) else float("nan")
     elif isinstance(near_cache, timedelta):
         bound_s = near_cache.total_seconds()
     if isinstance(bound_s, bool) or not isinstance(bound_s, int | float):
