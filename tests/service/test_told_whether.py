@@ -36,3 +36,15 @@ async def test_a_key_that_never_was_is_none_that_was_ended(world: World) -> None
     answer = await world.ask("DELETE", f"/v1/keys/{new_id('key_')}")
 
     assert (204, "false") == (answer.status_code, answer.headers.get("session-tokens-changed"))
+
+
+@pytest.mark.parametrize("kind", ["sessions", "tokens"])
+async def test_a_key_is_told_of_what_it_does_not_see_as_of_nothing(world: World, kind: str) -> None:
+    made = await world.ask("POST", "/v1/keys", json={"role": "revoke", "owner_prefix": "elsewhere:"})
+    headers = {"Authorization": f"Bearer {made.json()['secret']}"}
+    prefix = {"sessions": "ses_", "tokens": "tok_"}[kind]
+    unseen = await world.http.delete(await address_of(world, kind), headers=headers)
+    nothing = await world.http.delete(f"/v1/{kind}/{new_id(prefix)}", headers=headers)
+
+    assert (204, "false") == (unseen.status_code, unseen.headers.get("session-tokens-changed"))
+    assert (204, "false") == (nothing.status_code, nothing.headers.get("session-tokens-changed"))

@@ -28,6 +28,8 @@ from .routes import OWNERS, S, T
 MAKERS_MAX = 10_000
 """Keys whose bounds are remembered; they never change."""
 
+NOTHING_ENDED = Snapshot(None, changed=False)
+"""What is answered to who ends what is not there; a client needs it whole, and must not tell it from what is hidden."""
 
 OWNER_AT = {"add_session": 1, "add_session_bounded_token": 2, "add_transferable_token": 2, "add_token": None}
 """The names of ``TokenTables`` that make something, and where among their arguments the owner stands."""
@@ -98,12 +100,12 @@ class Scopes:
         if operation.path.startswith(f"{S}/{{id}}"):
             if not (_names_session(call.subject) and await self.sees_named(call.key, call.subject)):
                 if ends:
-                    return Snapshot(None)
+                    return NOTHING_ENDED
                 raise UnknownSession("no living session has that id")
         elif operation.path.startswith(f"{T}/{{id}}"):
             if not (_names_token(call.subject) and await self.sees_named(call.key, call.subject)):
                 if ends:
-                    return Snapshot(None)
+                    return NOTHING_ENDED
                 raise UnknownToken("no living token has that id")
         elif operation.path.startswith(OWNERS):
             scope = scope_of(call.key)
