@@ -18,7 +18,7 @@ import valkey
 
 from session_tokens import AsyncSessionTokens, Session, SessionTokens
 from session_tokens.audit.log import Audit, read_anchors
-from session_tokens.audit.reader import cursor_of, latest, read, read_now, verifying
+from session_tokens.audit.reader import AuditFilter, latest, read, read_now, searched, verifying
 from session_tokens.cli.main import main
 from session_tokens.rules.audit import HEAD_SETTING, entry_name, head_name
 
@@ -326,10 +326,11 @@ def test_pages_of_the_log_follow_one_another_without_gap(url: str, anchor: Path)
             for chain in reversed(held):
                 audit.gave_up(chain, side_by_side=True)
         whole = read_now(tokens.store, latest(100))
-        pages, before = [], None
-        while page := read_now(tokens.store, latest(7, before)):
-            pages += page
-            before = cursor_of(page[-1])
+        page = read_now(tokens.store, searched(7, None, AuditFilter()))
+        pages = page.entries
+        while page.next is not None:
+            page = read_now(tokens.store, searched(7, page.next, AuditFilter()))
+            pages += page.entries
 
     assert len(whole) == 30 and len({entry["chain"] for entry in whole}) == 5
     assert pages == whole

@@ -16,8 +16,11 @@ import pytest
 from session_tokens import InvalidInput, SessionTokens
 from session_tokens._sync import auditing
 from session_tokens.audit.log import Audit, acting
-from session_tokens.audit.reader import read_now, verifying
-from session_tokens.rules.audit import Act
+from session_tokens.audit.reader import AuditFilter, read_now, searched, verifying
+from session_tokens.contract.drive import drive_now
+from session_tokens.contract.queries import Get, Result, Snapshot
+from session_tokens.contract.transaction import Transaction, reads
+from session_tokens.rules.audit import Act, entry_name, head_name
 from session_tokens.testing import ManualClock
 from tests.helpers.command_line import Cli
 
@@ -82,6 +85,63 @@ def test_a_page_looks_at_a_bounded_number_and_names_where_it_goes_on(
 
     assert ([], True) == (list(first), first.after is not None)
     assert [ids[2]] == [entry["subject_id"] for entry in pages(st.list_audit, subject=ids[2])]
+
+
+@pytest.mark.parametrize("numbers", [[7], [5, 6, 7], [10], [1], [9, 10]])
+@pytest.mark.parametrize("stored", [None, "junk"])
+def test_what_cannot_be_read_hides_nothing_that_is_older(
+    st: SessionTokens, clock: ManualClock, numbers: list[int], stored: str | None
+) -> None:
+    began = clock.now()
+    fill(st, clock)
+    for number in numbers:
+        st.store.run_now(overwritten, entry_name(number), stored)
+
+    for limit in (1, 2, 4, 100):
+        for given in ({}, {"since": began}, {"until": clock.now()}):
+            listed = [entry["n"] for entry in pages(st.list_audit, limit=limit, **given)]
+            assert list(range(10, 0, -1)) == listed, (limit, given)
+    assert numbers[::-1] == [entry["n"] for entry in pages(st.list_audit, limit=1, kind="unreadable")]
+
+
+@pytest.mark.parametrize("gone", [(0, 4), (1, 3), (2, 5), (1, 5), (0, 1)])
+def test_what_cannot_be_read_has_one_place_among_many_chains(gone: tuple[int, int]) -> None:
+    """Three chains side by side, in each of which a stretch is wiped: every page goes on where the one before ended."""
+    chains = {chain: [10 * (number // 2) + chain % 2 for number in range(1, 7)] for chain in range(3)}
+    texts = {}
+    for chain, instants in chains.items():
+        for number, at in enumerate(instants, 1):
+            wiped = gone[0] + chain <= number <= gone[1] + chain
+            texts[entry_name(number, chain)] = None if wiped else f'{"0" * 8}:{{"at":{at},"kind":"session_opened"}}'
+        texts[head_name(chain)] = f"{len(instants)}:{'0' * 64}"
+    whole = listed(texts, 100)
+
+    assert sorted((chain, number) for chain in chains for number in range(1, 7)) == sorted(whole)
+    for limit in (1, 2, 3, 5):
+        assert whole == listed(texts, limit)
+
+
+def listed(texts: dict[str, str | None], limit: int) -> list[tuple[int, int]]:
+    """Return chain and number of all entries, as pages of so many show them."""
+
+    def answered(queries: Any) -> Snapshot:
+        return Snapshot(0, [Result(texts.get(query.key)) for query in queries])
+
+    shown: list[tuple[int, int]] = []
+    before = None
+    while True:
+        page = drive_now(searched(limit, before, AuditFilter()), answered)
+        shown += [(entry["chain"], entry["n"]) for entry in page.entries]
+        assert len(shown) <= 18, "something is shown twice"
+        if page.next is None:
+            return shown
+        before = page.next
+
+
+@reads(lambda name, text: [Get("setting", name)])
+def overwritten(tx: Transaction, name: str, text: str | None) -> None:
+    """Put another text in the place of an entry, or take it away."""
+    tx.put_setting(name, text)
 
 
 def test_a_store_without_a_log_has_no_entries(st: SessionTokens) -> None:

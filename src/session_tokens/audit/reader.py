@@ -42,6 +42,9 @@ FIRST_RUN, RUN = 4, 16
 LOOKED_AT_MAX = 10_000
 """How many entries one page of a search is made of at the most; then it says that there may be more."""
 
+LATEST_MS = 10**15
+"""Where the newest entry of a chain stands that cannot be read; no instant is later."""
+
 UNREADABLE_ENTRY = "unreadable"
 """The kind of an entry of which nothing can be read."""
 
@@ -239,12 +242,9 @@ def is_kept() -> AuditRead[bool]:
     return any(found.value is not None for found in answer.found)
 
 
-def cursor_of(entry: Mapping[str, Any]) -> str | None:
-    """Return what ``latest`` takes as ``before`` for the entries before this one; ``None`` where it is unreadable."""
-    at, chain, number = entry.get("at"), entry.get("chain"), entry.get("n")
-    if not (isinstance(at, int) and isinstance(chain, int) and isinstance(number, int)):
-        return None
-    return f"{at}.{chain}.{number}"
+def _cursor_of(place: Place) -> str:
+    """Return what ``searched`` takes as ``before`` for the entries before a place."""
+    return ".".join(map(str, place))
 
 
 def _place_of(cursor: object) -> Place:
@@ -302,17 +302,13 @@ class AuditFilter(NamedTuple):
         )
 
 
-def latest(limit: int, before: str | None = None) -> AuditRead[list[dict[str, Any]]]:
+def latest(limit: int) -> AuditRead[list[dict[str, Any]]]:
     """Read the last entries of all chains, the newest first; yields what to read, answers them as JSON objects.
 
     Args:
         limit: how many at the most.
-        before: the ``cursor_of`` an entry: those before it.
-
-    Raises:
-        InvalidInput: ``before`` is no such place.
     """
-    page = yield from searched(limit, before, AuditFilter(), limit)
+    page = yield from searched(limit, None, AuditFilter(), limit)
     return page.entries
 
 
@@ -332,31 +328,42 @@ def searched(
     """
     heads = heads_in((yield head_queries()))
     ends = {chain: head.number for chain, head in heads.items() if head.number}
+    reached: dict[int, int] = {}
     if before is not None:
-        ends = yield from _before(_place_of(before), ends)
+        at, chain, number = _place_of(before)
+        ends, reached[chain] = (yield from _before((at, chain, number), ends)), at
     elif wanted.until is not None:
-        ends = yield from _before((wanted.until + 1, 0, 0), ends)
-    merging = _Merging(ends, max(FIRST_RUN, -(-min(limit, looked_at_max) // max(1, len(ends)))))
+        ends = yield from _before((wanted.until + 1, 0, 0), ends, unknown_ms=0)
+    merging = _Merging(ends, max(FIRST_RUN, -(-min(limit, looked_at_max) // max(1, len(ends)))), reached)
     yield from merging.begin()
     entries: list[dict[str, Any]] = []
-    last: dict[str, Any] | None = None
+    last: Place | None = None
     while merging.heap and len(entries) < limit and merging.looked_at < looked_at_max:
-        last = yield from merging.newest()
-        if wanted.since is not None and last.get("at", 0) < wanted.since:
+        last, entry = yield from merging.newest()
+        if wanted.since is not None and last[0] < wanted.since:
             return AuditPage(entries, None, True, merging.looked_at)
-        if wanted.takes(last):
-            entries.append(last)
-    rest = cursor_of(last) if last is not None and merging.heap else None
+        if wanted.takes(entry):
+            entries.append(entry)
+    rest = _cursor_of(last) if last is not None and merging.heap else None
     return AuditPage(entries, rest, bool(heads), merging.looked_at)
 
 
 class _Merging:
-    """Merges the chains of a log, the newest entry of all first: a heap of the newest of each."""
+    """Merges the chains of a log, the newest entry of all first: a heap of the newest of each.
 
-    def __init__(self, ends: Mapping[int, int], first_run: int) -> None:
+    An entry that cannot be read stands right behind the one after it in its chain, so that it hides nothing.
+
+    Args:
+        ends: the last number of each chain that is to be shown.
+        first_run: how many entries of each are read at first.
+        reached: the instant at which those stand that were shown last, of chains of which some were.
+    """
+
+    def __init__(self, ends: Mapping[int, int], first_run: int, reached: Mapping[int, int]) -> None:
         self._ends = {chain: number for chain, number in ends.items() if number}
         self._runs: dict[int, list[dict[str, Any]]] = {}
         self._run = first_run
+        self._reached = dict(reached)
         self.heap: list[tuple[Place, int]] = []
         self.looked_at = 0
 
@@ -372,12 +379,13 @@ class _Merging:
                 self._runs.setdefault(chain, []).append(_entry_in(text, chain, number))
                 self._ends[chain] = number - 1
         self._run = RUN if len(self._ends) > 1 else BATCH
-        self.heap = [(_newest_first(run[0]), chain) for chain, run in self._runs.items()]
+        self.heap = [(self._newest_first(chain), chain) for chain in self._runs]
         heapify(self.heap)
 
-    def newest(self) -> AuditRead[dict[str, Any]]:
-        """Return the newest entry that was not returned yet."""
-        chain = self.heap[0][1]
+    def newest(self) -> AuditRead[tuple[Place, dict[str, Any]]]:
+        """Return the newest entry that was not returned yet, and where it stands."""
+        (at, _, number), chain = self.heap[0]
+        place = -at, chain, -number
         run = self._runs[chain]
         entry = run.pop(0)
         self.looked_at += 1
@@ -387,14 +395,16 @@ class _Merging:
             run += [_entry_in(text, *place) for place, text in zip(part, stored, strict=True)]
             self._ends[chain] -= len(part)
         if run:
-            heapreplace(self.heap, (_newest_first(run[0]), chain))
+            heapreplace(self.heap, (self._newest_first(chain), chain))
         else:
             heappop(self.heap)
-        return entry
+        return place, entry
 
-
-def _newest_first(entry: Mapping[str, Any]) -> Place:
-    return -entry.get("at", 0), -entry["chain"], -entry["n"]
+    def _newest_first(self, chain: int) -> Place:
+        """Return where the next entry of a chain stands in the heap."""
+        entry = self._runs[chain][0]
+        at = self._reached[chain] = entry.get("at", self._reached.get(chain, LATEST_MS))
+        return -at, -chain, -entry["n"]
 
 
 def _entry_in(text: str | None, chain: int, number: int) -> dict[str, Any]:
@@ -405,18 +415,48 @@ def _entry_in(text: str | None, chain: int, number: int) -> dict[str, Any]:
         return {"n": number, "chain": chain, "kind": UNREADABLE_ENTRY}
 
 
-def _before(place: Place, ends: Mapping[int, int]) -> AuditRead[dict[int, int]]:
-    """Return how many entries of each chain stand before a place: all chains are searched at once, by halves."""
+def _before(place: Place, ends: Mapping[int, int], unknown_ms: int = LATEST_MS) -> AuditRead[dict[int, int]]:
+    """Return how many entries of each chain stand before a place: all chains are searched at once, by halves.
+
+    Args:
+        place: that of an entry, or an instant.
+        ends: the last number of each chain.
+        unknown_ms: when something was that cannot be read, and nothing after it in its chain either.
+    """
     low, high = dict.fromkeys(ends, 0), dict(ends)
+    _, own, number_there = place
+    if number_there and own in ends:
+        low[own] = high[own] = min(number_there - 1, ends[own])
     while True:
-        asked = [(chain, (low[chain] + high[chain] + 1) // 2) for chain in ends if low[chain] < high[chain]]
+        asked = {chain: (low[chain] + high[chain] + 1) // 2 for chain in ends if low[chain] < high[chain]}
         if not asked:
             return low
-        for (chain, number), text in zip(asked, (yield from _entries(asked)), strict=True):
-            if (_entry_in(text, chain, number).get("at", 0), chain, number) < place:
+        instants = yield from _instants(asked, ends)
+        for chain, number in asked.items():
+            if (instants.get(chain, unknown_ms), chain, number) < place:
                 low[chain] = number
             else:
                 high[chain] = number - 1
+
+
+def _instants(numbers: Mapping[int, int], ends: Mapping[int, int]) -> AuditRead[dict[int, int]]:
+    """Return when an entry of each chain was: the next one after it that can be read says it; none for who has none."""
+    instants: dict[int, int] = {}
+    left, run = dict(numbers), 1
+    while left:
+        places = [
+            (chain, number)
+            for chain, first in left.items()
+            for number in range(first, min(first + run, ends[chain] + 1))
+        ]
+        for (chain, number), text in zip(places, (yield from _entries(places)), strict=True):
+            at = _entry_in(text, chain, number).get("at")
+            if at is not None:
+                instants.setdefault(chain, at)
+        left = {chain: first + run for chain, first in left.items() if chain not in instants}
+        left = {chain: first for chain, first in left.items() if first <= ends[chain]}
+        run = min(4 * run, BATCH)
+    return instants
 
 
 async def read(store: Store, reading: AuditRead[T]) -> T:
