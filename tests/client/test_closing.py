@@ -1,13 +1,17 @@
-"""A client that is closed while a command of it is under way."""
+"""What is closed while a command, or the beginning of a stream, is under way."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 
 import pytest
 
-from session_tokens import AsyncSessionTokens, StoreUnavailable
+from session_tokens import AsyncSessionTokens, SessionTokens, StoreUnavailable
 from session_tokens.crypto.minting import new_secret
+from session_tokens.events import Event
+from tests.helpers.answering import answering
 
 
 async def test_a_client_that_is_closed_between_two_tries_says_so() -> None:
@@ -18,3 +22,50 @@ async def test_a_client_that_is_closed_between_two_tries_says_so() -> None:
 
     with pytest.raises(StoreUnavailable, match="closed; connect again"):
         await listing
+
+
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n:\n\n\r\n"
+
+
+class Held:
+    """A service that begins a stream once it may, and says how the client leaves it."""
+
+    def __init__(self) -> None:
+        self.asked, self.may_answer, self.left = threading.Event(), threading.Event(), threading.Event()
+
+    def speak(self, head: bytes, connection: socket.socket) -> None:
+        self.asked.set()
+        self.may_answer.wait(30)
+        connection.sendall(STREAM)
+        if not connection.recv(1):
+            self.left.set()
+
+
+def test_a_follower_that_is_closed_while_its_stream_begins_holds_none() -> None:
+    held = Held()
+    ended: list[Event | None] = []
+    with answering(held.speak) as url, SessionTokens.connect(url, key=new_secret("stk_"), retry_for=30) as st:
+        follower = st.follow_events()
+        thread = threading.Thread(target=lambda: ended.append(next(follower, None)), daemon=True)
+        thread.start()
+        assert held.asked.wait(30)
+        follower.close()
+        held.may_answer.set()
+        thread.join(30)
+
+        assert [None] == ended
+        assert held.left.wait(10)
+
+
+async def test_a_follower_for_asyncio_that_is_closed_while_its_stream_begins_holds_none() -> None:
+    held = Held()
+    with answering(held.speak) as url:
+        async with await AsyncSessionTokens.connect(url, key=new_secret("stk_"), retry_for=30) as st:
+            follower = st.follow_events()
+            following = asyncio.create_task(anext(follower, None))
+            assert await asyncio.to_thread(held.asked.wait, 30)
+            await follower.close()
+            held.may_answer.set()
+
+            assert await following is None
+            assert await asyncio.to_thread(held.left.wait, 10)

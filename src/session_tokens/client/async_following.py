@@ -82,6 +82,8 @@ class AsyncRemoteEvents:
         while not self._closed:
             error = await self._ask()
             if error is None:
+                if self._closed:  # whoever closed it meanwhile found no stream to end
+                    await self._end()
                 return
             wait_s = pause_s * random.uniform(0.5, 1.0)  # no secret
             if monotonic() + wait_s > ends_s:
