@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import time
 from argparse import Namespace
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from session_tokens.cli.arguments import parser
 from session_tokens.cli.serving import WORKER
 from session_tokens.service.listening import Places
 from session_tokens.service.service_manager import sockets_given
-from session_tokens.service.workers.memory import SharedMemory
+from session_tokens.service.workers.memory import SLOTS_A_WORKER, SharedMemory
 from session_tokens.service.workers.supervisor import COMES_UP_S, GONE_S, UNANSWERED_MAX, Supervisor
 from session_tokens.service.workers.worker import Handed
 from tests.helpers.waiting import wait_until
@@ -44,7 +46,9 @@ def stand_still() -> None:
 
 
 @asynccontextmanager
-async def supervised(folder: Path, comes_up_s: float = COMES_UP_S, gone_s: float = GONE_S) -> AsyncIterator[list[str]]:
+async def supervised(
+    folder: Path, comes_up_s: float = COMES_UP_S, gone_s: float = GONE_S, command: Sequence[str] = WORKER
+) -> AsyncIterator[list[str]]:
     """Run two workers under a supervisor in this process; yield what was announced."""
     options: Namespace = parser().parse_args(
         ["serve", "--workers", "2", "--port", "0", "--store", f"sqlite:///{folder}/tokens.db", "--no-first-key"]
@@ -52,7 +56,7 @@ async def supervised(folder: Path, comes_up_s: float = COMES_UP_S, gone_s: float
     lines: list[str] = []
     places = Places("127.0.0.1", 0, "127.0.0.1", None, sockets_given())
     with places.bound() as bound, closing(SharedMemory.make(2)) as memory:
-        handed = Handed(WORKER, vars(options), 2, bound, memory)
+        handed = Handed(command, vars(options), 2, bound, memory)
         supervisor = Supervisor(
             handed, at_terminal=False, close=bound.close, announce=lines.append, ping_s=PING_S, comes_up_s=comes_up_s,
             gone_s=gone_s,
@@ -141,3 +145,25 @@ async def test_who_stood_still_together_with_the_supervisor_is_left_alone(
 
     assert left == old
     assert "hangs" not in told
+
+
+async def test_processes_that_cannot_be_started_use_nothing_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where the command is away for a while, which is being installed anew."""
+
+    def failed(times: int) -> bool:
+        return caplog.text.count("the earlier ones stay") == times
+
+    caplog.set_level("INFO", "session_tokens.service")
+    command, away = tmp_path / "worker", tmp_path / "away"
+    command.write_text(f'#!/bin/sh\nexec {shlex.join(WORKER)} "$@"\n')
+    command.chmod(0o755)
+    async with supervised(tmp_path, command=[str(command)]):
+        command.rename(away)
+        for number in range(1, 2 * SLOTS_A_WORKER + 1):
+            os.kill(os.getpid(), signal.SIGHUP)
+            await until(partial(failed, number))
+        away.rename(command)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: "new workers serve" in caplog.text)

@@ -158,7 +158,11 @@ class Supervisor:
     async def _start(self, number: int) -> Worker:
         """Start a worker and watch it."""
         slot = self._slots.pop()
-        worker = await Worker.start(self._handed, number, slot, self._asked)
+        try:
+            worker = await Worker.start(self._handed, number, slot, self._asked)
+        except BaseException:
+            self._slots.append(slot)  # else there is none left when a worker can be started again
+            raise
         self._all.add(worker)
         self._task(self._watch(worker))
         if self._stops.is_set():

@@ -108,12 +108,16 @@ class Worker:
         """
         ours, theirs = socket.socketpair()
         environment = {name: value for name, value in os.environ.items() if name not in OF_THE_MANAGER}
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                *handed.command, str(theirs.fileno()), stdin=asyncio.subprocess.DEVNULL, env=environment,
-                pass_fds=[theirs.fileno(), *handed.files],
-                process_group=0,  # a Ctrl-C is for the supervisor, which tells the workers
-            )  # fmt: skip
+        try:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    *handed.command, str(theirs.fileno()), stdin=asyncio.subprocess.DEVNULL, env=environment,
+                    pass_fds=[theirs.fileno(), *handed.files],
+                    process_group=0,  # a Ctrl-C is for the supervisor, which tells the workers
+                )  # fmt: skip
+        except BaseException:
+            ours.close()
+            raise
         worker = cls(number, slot, process, asked)
         await worker._channel.begin(ours)
         worker._channel.send(handed.first_message(number, slot))
