@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,35 @@ async def test_an_address_that_is_gone_is_told_nothing_more(desk: Desk, receiver
     await replay_webhook(desk.tokens, desk.hook.id)
     await desk.rounds()
     assert sorted(event["owner"] for event in receiver.events()) == ["ann", "ben"]
+
+
+async def test_an_address_that_is_gone_switches_no_other_one_off(
+    desk: Desk, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was changed, or the webhook was removed, while the former address was asked."""
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def answer(message: object) -> int:
+        is_asked.set()
+        return 410 if may_answer.wait(30) else 500
+
+    receiver.answer = answer
+
+    async def asked_while(act: Awaitable[object]) -> None:
+        await desk.tokens.open_session("ann")
+        await desk.tokens.store.run(take_lease, desk.deliverer._who, 10**12)
+        round_ = asyncio.create_task(desk.deliverer.round(desk.hook.id))
+        assert await asyncio.to_thread(is_asked.wait, 30)
+        await act
+        may_answer.set()
+        await round_
+
+    await asked_while(change_webhook(desk.tokens, desk.hook.id, url=f"{receiver.url}/new"))
+    assert [(f"{receiver.url}/new", True)] == [(hook.url, hook.is_on) for hook in await list_webhooks(desk.tokens)]
+    is_asked.clear()
+    may_answer.clear()
+    await asked_while(remove_webhook(desk.tokens, desk.hook.id))
+    assert "switched off" not in caplog.text
 
 
 async def test_only_the_kinds_that_are_asked_for_are_sent(receiver: Receiver) -> None:

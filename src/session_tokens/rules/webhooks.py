@@ -222,14 +222,16 @@ def change_hook(
     return bool(changed)
 
 
-@reads(lambda id: [Get("setting", HOOKS)])
-def leave_hook(tx: Transaction, id: str) -> None:
+@reads(lambda id, url: [Get("setting", HOOKS)])
+def leave_hook(tx: Transaction, id: str, url: str) -> bool:
     """Send nothing more to a webhook whose address said that it is gone; nothing is forgotten.
 
-    Raises:
-        UnknownWebhook: there is no such webhook.
+    Return whether it still leads there: what it leads to since then has said nothing yet.
     """
-    _switch(tx, id, False, "gone")
+    leads_there = any(hook.id == id and hook.url == url for hook in hooks_of(tx.setting(HOOKS)))
+    if leads_there:
+        _switch(tx, id, False, "gone")
+    return leads_there
 
 
 def _switch(tx: Transaction, id: str, is_on: bool, why: str) -> None:

@@ -256,9 +256,8 @@ class Deliverer:
         after = State(cursor, waiting, dead)
         if not await self._save(id, known, after):
             return 0, 0
-        if any(one.is_gone for one in tried):
+        if any(one.is_gone for one in tried) and await self._tokens._run(rules.leave_hook, id, hook.url):
             log.warning("the webhook %s is switched off: its address says that it is gone; replay switches it on", id)
-            await self._tokens._run(rules.leave_hook, id)
         return len(tried), sum(one.taken for one in tried)
 
     def _tell(self, id: str, tried: Sequence[_Tried]) -> None:
