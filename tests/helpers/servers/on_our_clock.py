@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import threading
 from typing import Any, cast
 
 import psycopg
@@ -175,6 +176,7 @@ class NodesOnOurClock(BlockingNodes):
 
     ours: ManualClock
     _set_to: int | None = None
+    _setting = threading.Lock()
 
     def read_at(self, host: Host | None, packed: bytes, count: int, until_s: float) -> list[Any]:
         """Let whoever asks take the way on which the time is ours."""
@@ -184,12 +186,13 @@ class NodesOnOurClock(BlockingNodes):
         self, pending: list[Pending], clock: bytes = b"", until_s: float | None = None
     ) -> tuple[list[Any], int]:
         now = self.ours.now()
-        if now != self._set_to:
-            self._set_to = now
-            prefixes = self._placement.prefixes[:PARTITIONS]
-            words = [[b"SET", prefix + b"clock", b"%d" % now] for prefix in prefixes]
-            calls = [Call(number, each, writes=False) for number, each in enumerate(words)]
-            super().ask_packed([Pending(at, call, pack(call.words)) for at, call in enumerate(calls)])
+        with self._setting:  # a commit's end is written behind the answer, by a thread beside the one that asks next
+            if now != self._set_to:
+                prefixes = self._placement.prefixes[:PARTITIONS]
+                words = [[b"SET", prefix + b"clock", b"%d" % now] for prefix in prefixes]
+                calls = [Call(number, each, writes=False) for number, each in enumerate(words)]
+                super().ask_packed([Pending(at, call, pack(call.words)) for at, call in enumerate(calls)])
+                self._set_to = now
         answers, told = super().ask_packed(pending, clock, until_s)
         return answers, now if told else 0
 
