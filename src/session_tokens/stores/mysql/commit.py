@@ -25,6 +25,7 @@ from ...crypto.minting import Keyring
 from ...errors import CorruptRecord, StoreError, StoreUnavailable
 from ..common.kinds import IDEMPOTENCY, OWNER, RECORDS, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
 from ..common.locking import ABSENT, COUNTS, SETS, Locks, Part, part_of
+from ..common.one_by_one import one_by_one
 from ..common.pools import Exchange
 from ..common.record_codec import Row, Setting, mac_of
 from ..common.sealed_rows import kept_row
@@ -88,11 +89,7 @@ def committing(
         yield ROLLBACK
         if len(commits) == 1:
             return [False if number_of(error.__cause__) in CLASH else error]
-    # Nothing was written. One by one, each command gets its own answer.
-    outcomes: list[bool | Exception] = []
-    for commit in commits:
-        outcomes += yield from committing(prefix, keyring, [commit], seen)
-    return outcomes
+    return (yield from one_by_one(lambda one: committing(prefix, keyring, one, seen), commits))  # nothing was written
 
 
 def _accepted(prefix: str, commits: Sequence[Commit]) -> Exchange[set[int]]:

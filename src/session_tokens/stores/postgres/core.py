@@ -16,6 +16,7 @@ from ...events import Place
 from ..common.backend import Backend
 from ..common.findings import Finding, Progress
 from ..common.kinds import Kind
+from ..common.one_by_one import one_by_one
 from ..common.pools import LOCK_PATIENCE_S, Exchange
 from ..common.seen_parts import new_stamp
 from ..common.sql_upkeep import Rows, SqlUpkeep, Words
@@ -111,11 +112,7 @@ class PostgresBackend(SqlUpkeep, Backend):
                 if is_written:
                     self.decoder.seen.wrote(commit, stamp)
             return written
-        # Nothing was written. One by one, each command gets its own answer.
-        outcomes: list[bool | Exception] = []
-        for commit in commits:
-            outcomes += yield from self.commit([commit])
-        return outcomes
+        return (yield from one_by_one(self.commit, commits))  # nothing was written
 
     def due(self, now: int, limit: int) -> Exchange[Sequence[DueRecord]]:
         """Return at most ``limit`` keys of what should be swept, longest due first."""
