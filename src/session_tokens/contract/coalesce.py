@@ -22,6 +22,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from ..errors import StoreUnavailable
+from .own_errors import own_copy
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -225,7 +226,7 @@ class Coalescer(Generic[Q, A]):
             ended = isinstance(error, Exception)
             for _, future in batch:
                 if not future.done():
-                    future.set_exception(_own(error) if ended else StoreUnavailable("the event loop is ending"))
+                    future.set_exception(own_copy(error) if ended else StoreUnavailable("the event loop is ending"))
             if not ended:
                 raise
             return
@@ -235,7 +236,7 @@ class Coalescer(Generic[Q, A]):
                 continue
             if isinstance(answer, Exception):
                 told = set() if told is None else told
-                future.set_exception(_own(answer) if id(answer) in told else answer)
+                future.set_exception(own_copy(answer) if id(answer) in told else answer)
                 told.add(id(answer))
             else:
                 future.set_result(answer)
@@ -253,14 +254,3 @@ class Coalescer(Generic[Q, A]):
                 idle.set_result(None)
         while self._workers:
             await asyncio.wait(self._workers)
-
-
-def _own(error: BaseException) -> BaseException:
-    """Return a copy of an error for one of several callers, so that their tracebacks do not grow into one another."""
-    try:
-        own = type(error)(*error.args)
-        own.__dict__.update(error.__dict__)
-    except Exception:
-        return error
-    own.__cause__ = error.__cause__ or error
-    return own

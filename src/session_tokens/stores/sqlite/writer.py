@@ -23,6 +23,7 @@ from typing import Any, Generic, TypeVar
 
 from ...clock import NEVER, Clock
 from ...contract.brief import late
+from ...contract.own_errors import own_copy
 from ...contract.threads import start, to_be_started
 from ...contract.transaction import Rule, Transaction
 from ...contract.unreadable import Unreadables
@@ -250,7 +251,7 @@ class Writer:
             if not isinstance(error, StoreError):
                 log.exception("the writer of %s failed", self._options.path)
             for command in group:
-                command.error, command.notes = error, []
+                command.error, command.notes = error if command is group[0] else own_copy(error), []
         try:
             for command in group:
                 if command.notes:
