@@ -283,3 +283,20 @@ def test_a_forked_process_talks_over_connections_of_its_own(postgres_url: str) -
         assert of_the_parent == _pid_of(talk)
         store._pool.give(talk)
         assert tokens.verify_session(secret) is not None
+
+
+async def test_a_close_that_was_cancelled_is_made_good_by_the_next(postgres_url: str) -> None:
+    """As by ``asyncio.timeout`` around a shutdown, while somebody still waits for an answer."""
+    store = await open_postgres(postgres_url, pepper=PEPPER)
+    talk = await store._pool.take(20)
+    closing = asyncio.create_task(store.close())
+    await asyncio.sleep(0)
+    assert store._pool._free.locked(), "it waits for that one, and has all others"
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    talk.when_free(store._pool._give)
+
+    assert not talk.is_whole, "who gives a connection back after that closes it"
+    async with asyncio.timeout(PATIENCE_S):
+        await store.close()

@@ -463,16 +463,22 @@ class AsyncPool:
 
     def _give(self, link: AsyncLink) -> None:
         self._idle.push(link)
+        if self._is_closed:
+            self._idle.close()
         self._free.release()
 
     async def close_all(self) -> None:
         """Wait for the answers that are under way, each of which has its time-out, and close all connections."""
         self._is_closed = True
-        for _ in range(self._links.size):
-            await self._free.acquire()
-        self._idle.close()
-        for _ in range(self._links.size):
-            self._free.release()
+        taken = 0
+        try:
+            for _ in range(self._links.size):
+                await self._free.acquire()
+                taken += 1
+        finally:  # cancelled too: what is in use then is closed when it comes back, and the next call waits for it
+            self._idle.close()
+            for _ in range(taken):
+                self._free.release()
 
 
 def held_by_others(links: Links) -> StoreBusy:
