@@ -37,16 +37,18 @@ def late(patience_s: float) -> StoreBusy:
 async def awaited_within(patience_s: float, call: Coroutine[Any, Any, T]) -> T:
     """Return what a coroutine answers, if it does within ``patience_s`` seconds.
 
+    It goes on by itself for who is cancelled meanwhile, too.
+
     Raises:
         StoreBusy: it did not; it goes on by itself.
     """
     from asyncio import create_task, wait  # a program without an event loop never pays for it
 
     task = create_task(call)
+    _under_way.add(task)
+    task.add_done_callback(_let_go)
     done, _ = await wait([task], timeout=patience_s)
     if not done:
-        _under_way.add(task)
-        task.add_done_callback(_let_go)
         raise late(patience_s)
     return task.result()
 
