@@ -410,6 +410,8 @@ class SyncTablesCore:
         else:
             _, found = self.store.read_now([Get("setting", SESSION_TIMEOUT_SETTING)])
             text = found[0].value
+        if not self._timeout_from_db:
+            return  # it was set while this was read
         self._policy.max_age_ms = inputs.general_timeout_of(text, self._policy.max_age_ms)
         self._take_timeouts()
         self._refreshed_at_s = now_s
