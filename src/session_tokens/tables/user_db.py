@@ -127,6 +127,7 @@ class SyncDBCalls:
     def __init__(self, session_db: object, token_db: object, timeout_s: float | None) -> None:
         self._holders = holders_of(session_db, token_db)
         self._timeout_s = timeout_s
+        self._closed = False
         self._inherited: list[asyncio.AbstractEventLoop] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self.begin_anew()
@@ -138,6 +139,7 @@ class SyncDBCalls:
             self._inherited.append(self._loop)  # not closed: what it watches is the parent's
         self._loop = None
         self._thread: threading.Thread | None = None
+        self._calling = 0
         self._starting = threading.Lock()
 
     def call(self, method: str, *args: str) -> Any:
@@ -186,20 +188,30 @@ class SyncDBCalls:
                     coroutine.close()
                     raise
                 self._loop = loop
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            self._calling += 1
         try:
             return future.result(self._timeout_s)
         except FutureTimeout:
             future.cancel()
             raise
+        finally:
+            with self._starting:
+                self._calling -= 1
+                self._stop_if_over()
 
     def close(self) -> None:
-        """Stop the private loop; calling it again does nothing."""
+        """Stop the private loop once no call is under way, whose caller would wait for ever; twice is the same."""
         with self._starting:
-            if self._loop is not None and self._thread is not None:
-                self._loop.call_soon_threadsafe(self._loop.stop)
-                self._thread.join(timeout=self._timeout_s or 5)
-            self._loop = None
+            self._closed = True
+            self._stop_if_over()
+
+    def _stop_if_over(self) -> None:
+        if not self._closed or self._calling or self._loop is None or self._thread is None:
+            return
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=self._timeout_s or 5)
+        self._loop = None
 
 
 def _run_and_close(loop: asyncio.AbstractEventLoop) -> None:
