@@ -5,7 +5,6 @@ What a log of events keeps too many of is cut in ``_async/core``, beside the swe
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -151,7 +150,6 @@ class TaskSweeper:
     def __init__(self, swept: object, sweep: Callable[..., Awaitable[int]], interval_s: float) -> None:
         import asyncio  # a program without an event loop never pays for it
 
-        self._cancelled = asyncio.CancelledError
         self._task = asyncio.get_running_loop().create_task(
             self._run(weakref.ref(swept), sweep, interval_s), name="session-tokens sweeper"
         )
@@ -196,5 +194,4 @@ class TaskSweeper:
                 loop.call_soon_threadsafe(self._task.cancel)
             return
         self._task.cancel()
-        with contextlib.suppress(self._cancelled):
-            await self._task
+        await asyncio.wait([self._task])  # awaited itself, it would keep from the caller that they are cancelled

@@ -161,16 +161,16 @@ class AsyncTablesCore:
         return tables
 
     async def close(self) -> None:
-        """Stop background work and let go of the store; calling it again does nothing."""
+        """Stop background work and let go of the store; calling it again does nothing, or what was cancelled before."""
         if self._closed:
             return
-        self._closed = True
         self._memory, self._sessions, self._tokens, self._entries, self._owners = None, {}, {}, {}, {}
         if self._sweeper is not None:
             await self._sweeper.stop()
         if self._former is not None:
             await self._former.close()
         await self.store.close()
+        self._closed = True
 
     async def __aenter__(self) -> Self:
         return self

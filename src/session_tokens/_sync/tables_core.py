@@ -162,16 +162,16 @@ class SyncTablesCore:
         return tables
 
     def close(self) -> None:
-        """Stop background work and let go of the store; calling it again does nothing."""
+        """Stop background work and let go of the store; calling it again does nothing, or what was cancelled before."""
         if self._closed:
             return
-        self._closed = True
         self._memory, self._sessions, self._tokens, self._entries, self._owners = None, {}, {}, {}, {}
         if self._sweeper is not None:
             self._sweeper.stop()
         if self._former is not None:
             self._former.close()
         self.store.close_now()
+        self._closed = True
 
     def __enter__(self) -> Self:
         return self
