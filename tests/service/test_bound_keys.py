@@ -288,6 +288,17 @@ async def test_a_key_gives_no_longer_life_than_it_may(world: World) -> None:
     assert kept.status_code == 200
 
 
+@pytest.mark.parametrize(("most", "ages"), [(600, [600, 600, 600]), (40 * 86_400, [3600, 30 * 86_400, 900])])
+async def test_a_key_cuts_no_log_in_shorter_than_it_must(world: World, most: int, ages: list[int]) -> None:
+    """One that is remembered, and a visitor's, last as long as the settings say of these."""
+    apps = Applications(world, {"a": {"max_age": most}})
+    await world.tokens.set_setting("anonymous_max_age", 900)
+    said: list[dict[str, Any]] = [{"owner": "ann"}, {"owner": "ben", "remember": True}, {"owner": None}]
+    logged_in = [await apps.ask("a", "issue", "POST", "/v1/log-in", json=body) for body in said]
+
+    assert ages == [answer.json()["session"]["max_age"] for answer in logged_in]
+
+
 async def test_a_key_makes_no_more_for_one_owner_than_it_may(world: World) -> None:
     apps = Applications(world, {"a": {"owner_creations": 3}, "b": {}})
     session = await apps.opened("a", "alice")

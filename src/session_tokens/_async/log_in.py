@@ -109,10 +109,15 @@ class AsyncLogInCommands(AsyncSessionCommands):
         user = ANONYMOUS_OWNERS + new_id("", "") if owner is None else inputs.receiver_of("owner", owner)
         opening = self._opening(user, idle_timeout, max_age, UNSET, False, details)
         if max_age is UNSET and (remember or owner is None):
-            policy = self._policy
-            age_ms = policy.remember_max_age_ms if remember else policy.anonymous_max_age_ms
-            opening.traits = opening.traits.replace(max_age_ms=age_ms)
+            opening.traits = opening.traits.replace(max_age_ms=self._log_in_age_ms(owner, remember=remember))
         return opening
+
+    def _log_in_age_ms(self, owner: str | None, *, remember: bool) -> int | None:
+        """Return for how long a user, or a visitor, is logged in where nothing is said of that."""
+        policy = self._policy
+        if remember:
+            return policy.remember_max_age_ms
+        return policy.anonymous_max_age_ms if owner is None else policy.max_age_ms
 
     async def move_in(
         self,

@@ -123,8 +123,10 @@ class Scopes:
             if name in body.__struct_fields__ and not within(duration_ms(name, asked), longest_ms):
                 raise _forbidden(f"this service key gives {name} of {longest_ms / 1000:g} seconds at the most")
         elif operation.act in ("open_session", "issue_token"):
-            general = await self._tokens.general_timeouts()
-            given_ms = shorter(general[name == "timeout"], longest_ms)
+            general_ms = (await self._tokens.general_timeouts())[name == "timeout"]
+            if isinstance(body, client_shapes.LogIn):
+                general_ms = self._tokens._log_in_age_ms(body.owner, remember=body.remember)
+            given_ms = shorter(general_ms, longest_ms)
             assert given_ms is not None
             setattr(body, name, given_ms / 1000)
 
