@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from session_tokens import AsyncSessionTokens, Settings
+from session_tokens.events import event_id
 from session_tokens.service.app import Service
 from session_tokens.service.logs import FIELDS, JSONLines
 from tests.helpers.running_service import RunningService, request
@@ -108,6 +110,20 @@ async def test_metrics_count_answers_problems_and_events_without_owners(world: W
     assert 'session_tokens_http_request_seconds_count{route="/v1/sessions/{id}"}' in text
     assert "metric-owner" not in text
     assert opened["session"]["id"] not in text
+
+
+async def test_metrics_do_not_grow_with_replays(world: World) -> None:
+    """Where a replay begins is the id of an event, which is no label."""
+    await AsyncSessionTokens(world.tokens.store, Settings(events="durable")).record_events()
+    made = (await world.ask("POST", "/v1/webhooks", json={"url": "https://app.example/hooks"})).json()["webhook"]
+    for after in (None, event_id((1, 1)), event_id((2, 2))):
+        replayed = await world.ask("POST", f"/v1/webhooks/{made['id']}/replay", json={"after": after})
+        assert replayed.status_code == 200
+    text = (await world.ask("GET", "/metrics")).text
+
+    assert 'session_tokens_events_total{kind="webhook_replayed",reason=""} 1.0' in text
+    assert 'session_tokens_events_total{kind="webhook_replayed",reason="after"} 2.0' in text
+    assert "evt_" not in text
 
 
 async def test_metrics_do_not_grow_with_what_callers_send(world: World) -> None:

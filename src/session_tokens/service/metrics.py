@@ -15,7 +15,7 @@ from .._async.api import AsyncSessionTokens
 from .._async.sessions import REASONS
 from ..contract.near_cache import NearCache
 from ..errors import CorruptRecord, StoreUnavailable, UnknownPepper
-from ..events import SESSION_ENDED, SETTING_CHANGED, Event
+from ..events import SESSION_ENDED, SETTING_CHANGED, WEBHOOK_REPLAYED, Event
 from .crew import METRICS, Alone, Crew
 from .exchange import Exchange
 from .logs import lines_dropped
@@ -170,6 +170,8 @@ class Metrics:
         reason = event.reason or ""
         if event.kind == SETTING_CHANGED and reason != "unset":
             reason = "set"  # what is stored would be a label without an end
+        elif event.kind == WEBHOOK_REPLAYED and reason:
+            reason = "after"  # so would the event that it goes on behind
         self._events.labels(event.kind, reason).inc()
 
     def text(self) -> bytes:
