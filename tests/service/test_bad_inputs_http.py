@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from session_tokens.service.app import Options
+from session_tokens.service.console.app import Console
 from session_tokens.service.routes import OPERATIONS
 from tests.helpers.running_service import RunningService, request, status_of
 from tests.helpers.service_world import World
@@ -315,6 +316,33 @@ async def test_only_allowed_hosts_are_answered(world: World) -> None:
         found = {host: (await strict.http.get("/livez", headers={"Host": host})).status_code for host in expected}
 
     assert found == expected
+
+
+async def test_the_console_beside_the_service_is_asked_by_an_allowed_host_alone(world: World) -> None:
+    """84."""
+    console = Console(world.tokens)
+    strict = World(world.tokens, world.clock, Options(allowed_hosts=["tokens.example"], more_routes=console.routes))
+    paths = ["/console", "/console/sessions", "/console/nowhere", "/console/static/console.css"]
+    key = (await world.key()).secret
+    async with strict.http as http:
+        allowed = [(await http.get(path, headers={"Host": "tokens.example:80"})).status_code for path in paths]
+        others = [
+            (await http.get(path, headers={"Host": host})).status_code for path in paths for host in ("evil.test", "[")
+        ]
+        entering = await http.post("/console/enter", data={"secret": key}, headers={"Host": "evil.test"})
+        text = (await strict.ask("GET", "/metrics", headers={"Host": "tokens.example"})).text
+        apart = httpx.AsyncClient(
+            transport=httpx.ASGITransport(strict.service.apart(console.routes)), base_url="http://127.0.0.1:8081"
+        )
+        async with apart:
+            own = await apart.get("/console")
+    console.activity.stop()
+
+    assert 421 not in allowed
+    assert [421, 400] * len(paths) == others
+    assert (421, "set-cookie" in entering.headers) == (entering.status_code, False)
+    assert 'route="/console/enter",status="421"} 1.0' in text
+    assert own.status_code == 200, "where only operators are, under whatever name they have for it"
 
 
 async def test_every_answer_forbids_storing_and_has_a_request_id(world: World) -> None:

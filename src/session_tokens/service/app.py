@@ -150,7 +150,9 @@ class Service:
         cold += [(path, methods, False) for path, methods in table.items()]
         routes: list[BaseRoute] = [Route(path, _Address(self, path, methods, oauth)) for path, methods, oauth in cold]
         self._framework = Router(
-            [*routes, *self._counted(self.options.more_routes)], redirect_slashes=False, default=_Nowhere(self)
+            [*routes, *self._counted(self.options.more_routes, self._check_name)],
+            redirect_slashes=False,
+            default=_Nowhere(self),
         )
 
     @property
@@ -169,8 +171,8 @@ class Service:
 
         return application
 
-    def _counted(self, routes: Sequence[BaseRoute]) -> list[BaseRoute]:
-        return [Counted(route, self.metrics) for route in routes]
+    def _counted(self, routes: Sequence[BaseRoute], check: Callable[[Exchange], None] | None = None) -> list[BaseRoute]:
+        return [Counted(route, self.metrics, check) for route in routes]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Return one request."""
@@ -211,18 +213,21 @@ class Service:
         log_answer(exchange, duration_s, level)
 
     def _check_host(self, exchange: Exchange) -> None:
+        self._check_name(exchange)
+        if exchange.method not in READ_METHODS:
+            host, origin = exchange.fields.get(b"host"), exchange.fields.get(b"origin")
+            if origin is not None and (host is None or origin.partition(b"://")[2].lower() != host.lower()):
+                raise Problem(403, "foreign_origin", "a page of another origin may not do this")
+
+    def _check_name(self, exchange: Exchange) -> None:
+        """Check under which name the service is asked."""
         host = exchange.fields.get(b"host")
         if host is not None and not HOST.fullmatch(host):
             raise bad_request("the header Host is no host")
-        if exchange.method not in READ_METHODS:
-            origin = exchange.fields.get(b"origin")
-            if origin is not None and (host is None or origin.partition(b"://")[2].lower() != host.lower()):
-                raise Problem(403, "foreign_origin", "a page of another origin may not do this")
         if self.options.allowed_hosts:
-            name = (host or b"").decode("ascii").lower().rpartition(":")
-            if (name[0] if name[2].isdigit() and name[0] else (host or b"").decode("ascii").lower()) not in (
-                self.options.allowed_hosts
-            ):
+            named = (host or b"").decode("ascii").lower()
+            name, _, port = named.rpartition(":")
+            if (name if port.isdigit() and name else named) not in self.options.allowed_hosts:
                 raise Problem(421, "wrong_host", "this service does not answer for that host")
 
     async def _operate(self, operation: Operation, exchange: Exchange) -> None:
