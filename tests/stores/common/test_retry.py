@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import pytest
@@ -17,6 +18,7 @@ from session_tokens.stores.common.retry import (
     OnTheMove,
     Retrying,
     RetryPolicy,
+    Silent,
     pause_before_s,
 )
 
@@ -84,6 +86,49 @@ def test_what_is_on_the_move_is_asked_for_until_it_is_there_or_the_time_is_over(
     with pytest.raises(OnTheMove):
         hurried.ask_now(failing(10_000, OnTheMove, calls), idempotent=False)
     assert hurried.breaker.failures == 1
+
+
+class TestTheLastTryRunsOutOfTime:
+    """What it tells then is less than what the server said before: that it is there, and what it waits for."""
+
+    @staticmethod
+    def moving(then: type[StoreUnavailable], *, late: bool) -> Callable[[float], str]:
+        """Return a call that is told once that its keys are on the move, and then of something else."""
+        told: list[float] = []
+
+        def call(left_s: float) -> str:
+            told.append(left_s)
+            if len(told) == 1:
+                raise OnTheMove("on their way")
+            if late:
+                time.sleep(left_s)
+            raise then("no answer")
+
+        return call
+
+    @pytest.mark.parametrize(
+        ("then", "is_idempotent", "is_late", "expected"),
+        [
+            (NotExecuted, False, True, "on their way"), (NotExecuted, True, True, "on their way"),
+            (Silent, True, True, "on their way"), (Silent, False, True, "no answer"),  # it may have been carried out
+            (Declined, True, True, "no answer"), (Declined, True, False, "no answer"),
+            (Silent, False, False, "no answer"),
+        ],
+    )  # fmt: skip
+    async def test_what_the_server_said_before_is_told(
+        self, then: type[StoreUnavailable], is_idempotent: bool, is_late: bool, expected: str
+    ) -> None:
+        call, policy = self.moving(then, late=is_late), RetryPolicy(timeout_s=0.3 if is_late else 60)
+        with pytest.raises(StoreUnavailable, match=expected):
+            Retrying(policy).ask_now(call, idempotent=is_idempotent)
+
+        again = self.moving(then, late=is_late)
+
+        async def asked(left_s: float) -> str:
+            return again(left_s)
+
+        with pytest.raises(StoreUnavailable, match=expected):
+            await Retrying(policy).ask(asked, idempotent=is_idempotent)
 
 
 async def test_async_calls_follow_the_same_policy() -> None:

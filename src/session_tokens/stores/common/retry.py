@@ -233,7 +233,7 @@ class Retrying:
         Raises:
             StoreUnavailable: it failed, or the breaker is open.
         """
-        breaker, retry, left_s = self.breaker, 0, self.policy.timeout_s
+        breaker, retry, left_s, before = self.breaker, 0, self.policy.timeout_s, None
         if until_s is None:
             until_s = time.monotonic() + left_s
         else:
@@ -244,7 +244,8 @@ class Retrying:
             try:
                 answer = await call(left_s, *args)
             except StoreUnavailable as error:
-                pause_s = self._pause_after(error, retry, until_s, idempotent)
+                pause_s = self._pause_after(error, before, retry, until_s, idempotent)
+                before = error.with_traceback(None)  # else it would hold this frame, which holds it
             else:
                 if breaker.failures:
                     breaker.succeeded()
@@ -254,7 +255,7 @@ class Retrying:
 
     def ask_now(self, call: Callable[..., T], *args: object, idempotent: bool, until_s: float | None = None) -> T:
         """As ``ask``, on the caller's thread."""
-        breaker, retry, left_s = self.breaker, 0, self.policy.timeout_s
+        breaker, retry, left_s, before = self.breaker, 0, self.policy.timeout_s, None
         if until_s is None:
             until_s = time.monotonic() + left_s
         else:
@@ -265,7 +266,8 @@ class Retrying:
             try:
                 answer = call(left_s, *args)
             except StoreUnavailable as error:
-                pause_s = self._pause_after(error, retry, until_s, idempotent)
+                pause_s = self._pause_after(error, before, retry, until_s, idempotent)
+                before = error.with_traceback(None)  # else it would hold this frame, which holds it
             else:
                 if breaker.failures:
                     breaker.succeeded()
@@ -273,8 +275,14 @@ class Retrying:
             time.sleep(pause_s)
             retry, left_s = retry + 1, max(0.001, until_s - time.monotonic())
 
-    def _pause_after(self, error: StoreUnavailable, retry: int, until_s: float, idempotent: bool) -> float:
+    def _pause_after(
+        self, error: StoreUnavailable, before: StoreUnavailable | None, retry: int, until_s: float, idempotent: bool
+    ) -> float:
         """Report a failure to the breaker; return how long to wait before the call is made again.
+
+        Args:
+            before: how the try before failed. The last one may have had no time for an answer: then a server that has
+                said what it waits for is not told of as one that cannot be reached.
 
         Raises:
             StoreUnavailable: the error, where the call is not made again.
@@ -300,6 +308,8 @@ class Retrying:
             if isinstance(error, Declined):
                 self.breaker.refused(error)
             else:
+                if again and isinstance(before, OnTheMove) and time.monotonic() >= until_s:
+                    error = before
                 self.breaker.given_up(error)
             error.told = self.breaker.is_open
             raise error
