@@ -10,12 +10,14 @@ import pytest
 from fastapi import Depends, FastAPI, Request
 from flask import Flask
 from flask import request as flask_request
+from flask import session as flask_session
 
-from session_tokens import InvalidInput, ReauthenticationRequired, SessionTokens
+from session_tokens import AsyncSessionTokens, InvalidInput, ReauthenticationRequired, SessionTokens
 from session_tokens.testing import ManualClock
 from session_tokens.web import fastapi as of_fastapi
 from session_tokens.web import flask as of_flask
 from session_tokens.web.asgi import AsyncWebSession, SessionMiddleware
+from session_tokens.web.session import WebSession, drive, loading
 
 STRONG = "urn:example:strong"
 
@@ -96,8 +98,8 @@ def flask_bank(st: SessionTokens) -> Flask:
     return app
 
 
-def fastapi_bank(st: Any) -> FastAPI:
-    app = FastAPI()
+def fastapi_bank(st: Any, *dependencies: Any) -> FastAPI:
+    app = FastAPI(dependencies=dependencies)
     app.add_middleware(SessionMiddleware, store=st)
 
     @app.post("/login")
@@ -150,8 +152,6 @@ def test_flask_keeps_it_at_a_step_up_without_a_log_in(st: SessionTokens) -> None
 
 
 async def test_fastapi_asks_for_a_stronger_log_in(st: SessionTokens) -> None:
-    from session_tokens import AsyncSessionTokens
-
     app = fastapi_bank(AsyncSessionTokens(st.store, st.settings))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://bank.example") as client:
         visitor = await client.post("/pay")
@@ -164,3 +164,49 @@ async def test_fastapi_asks_for_a_stronger_log_in(st: SessionTokens) -> None:
         assert (await client.post("/pay")).status_code == 200
     (session,) = st.list_sessions("ann").items
     assert (session.acr, session.amr, session.label) == (STRONG, ("pwd",), "phone")
+
+
+@pytest.mark.parametrize("owner", [None, "ann"])
+def test_what_another_has_proved_is_not_taken_for_who_logs_in_with_this_request(
+    st: SessionTokens, owner: str | None
+) -> None:
+    issued = st.log_in(owner, acr=None if owner is None else STRONG)
+    session = drive(st, loading(WebSession, str(issued.secret)))
+    session.login("bob")
+
+    assert session.owner == "bob"
+    assert session.authenticated_at is None
+    with pytest.raises(ReauthenticationRequired):
+        session.require_recent(600)
+    with pytest.raises(ReauthenticationRequired):
+        session.require_recent(600, acr=STRONG)
+
+
+def test_flask_takes_no_log_in_of_another_for_that_of_who_logs_in(st: SessionTokens) -> None:
+    app = flask_bank(st)
+    app.session_interface = of_flask.SessionTokensInterface(st, owner_key="user")
+
+    @app.before_request
+    def gateway() -> None:
+        named = flask_request.headers.get("Remote-User")
+        if named is not None:
+            flask_session["user"] = named
+
+    client = app.test_client()
+    client.post(f"/login?acr={STRONG}")
+
+    assert client.post("/pay").status_code == 200
+    assert client.post("/pay", headers={"Remote-User": "bob"}).status_code == 401
+
+
+async def test_fastapi_takes_no_log_in_of_another_for_that_of_who_logs_in(st: SessionTokens) -> None:
+    async def gateway(session: Annotated[AsyncWebSession, Depends(of_fastapi.current_session)], to: str = "") -> None:
+        if to:
+            session.login(to)
+
+    app = fastapi_bank(AsyncSessionTokens(st.store, st.settings), Depends(gateway))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://bank.example") as client:
+        await client.post("/login", params={"acr": STRONG})
+
+        assert (await client.post("/pay")).status_code == 200
+        assert (await client.post("/pay", params={"to": "bob"})).status_code == 401

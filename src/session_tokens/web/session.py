@@ -151,8 +151,12 @@ class WebSession(Contents):
 
     @property
     def authenticated_at(self) -> int | None:
-        """When its owner last proved who they are, in milliseconds since the epoch; ``None`` for a visitor."""
-        return None if self.owner is None or self.record is None else self.record.authenticated_at
+        """When its owner last proved who they are, in milliseconds since the epoch; ``None`` for a visitor.
+
+        Of who logs in with this request it is known from the next one on.
+        """
+        record = self._of(self.owner)
+        return None if record is None else record.authenticated_at
 
     def require_recent(self, max_age: Duration, *, acr: str | Collection[str] | None = None) -> None:
         """Accept only if the user logged in at most ``max_age`` (seconds or ``timedelta``) ago.
@@ -162,11 +166,21 @@ class WebSession(Contents):
 
         Raises:
             ReauthenticationRequired: it was longer ago or in another way, or nobody is logged in; let them log in
-                again (step-up).
+                again (step-up). A log-in of this request counts from the next one on, when it is written.
         """
-        if self.owner is None or self.record is None:
-            raise ReauthenticationRequired("nobody is logged in; log in first")
-        self.record.require_recent(max_age, acr=acr)
+        self.require_recent_of(self.owner, max_age, acr=acr)
+
+    def require_recent_of(self, owner: str | None, max_age: Duration, *, acr: str | Collection[str] | None) -> None:
+        """As ``require_recent``, where a framework's own session knows who is logged in."""
+        record = self._of(owner)
+        if record is None:
+            raise ReauthenticationRequired("nobody is logged in, or only with this request; log in first")
+        record.require_recent(max_age, acr=acr)
+
+    def _of(self, owner: str | None) -> Session | None:
+        """Return the session as it was read, if it is an owner's: it says nothing of who only logs in now."""
+        record = self.record
+        return record if owner is not None and record is not None and record.owner == owner else None
 
     def login(self, owner: str, *, remember: bool = False, secret: str | None = None, **options: Any) -> None:
         """Log a user in: with the response, a new session of theirs takes the place of this one.

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Protocol
 
 from ..errors import InvalidInput
 from ..settings import Duration, duration_ms
-from .session import WebSession
+
+
+class Proving(Protocol):
+    """What knows when and how its user has logged in: a session, as each framework has it."""
+
+    def require_recent(self, max_age: Duration, *, acr: str | Collection[str] | None = None) -> None:
+        """Accept only if that was at most ``max_age`` ago."""
+        ...
 
 
 class StepUp:
@@ -30,7 +38,7 @@ class StepUp:
         values = "" if self.acr is None else f', acr_values="{" ".join(self.acr)}"'
         self.challenge = f'Session error="insufficient_user_authentication", max_age={age_s}{values}'
 
-    def check(self, session: WebSession) -> None:
+    def check(self, session: Proving) -> None:
         """Accept a session whose log-in is as it is wanted.
 
         Raises:

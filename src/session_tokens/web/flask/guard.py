@@ -44,7 +44,7 @@ def require_recent(
     def check() -> None:
         _user()
         try:
-            wanted.check(current_session().web)
+            wanted.check(current_session())
         except ReauthenticationRequired as error:
             raise _log_in(str(error), wanted.challenge) from None
 

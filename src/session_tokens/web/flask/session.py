@@ -10,6 +10,7 @@ from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SessionMixin
 
 from ...records import Session
+from ...settings import Duration
 from ..fields import SCALARS
 from ..session import WebSession
 
@@ -106,6 +107,14 @@ class FlaskSession(SessionMixin):
         """Who is logged in, as soon as they have logged in; ``None`` for a visitor."""
         new = self._owner_to_be()
         return self.web.owner if new is None and not self._is_left() else new
+
+    def require_recent(self, max_age: Duration, *, acr: str | Collection[str] | None = None) -> None:
+        """Accept only if the user logged in at most ``max_age`` ago, as ``WebSession.require_recent``.
+
+        Raises:
+            ReauthenticationRequired: it was longer ago or in another way, or nobody is logged in.
+        """
+        self.web.require_recent_of(self.owner, max_age, acr=acr)
 
     @property
     def is_logging_in(self) -> bool:
