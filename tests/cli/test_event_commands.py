@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,21 @@ def test_a_page_says_where_it_goes_on_and_an_owner_sees_their_own(cli: Cli) -> N
 
     assert [event["owner"] for event in first["events"] + rest["events"]] == ["alice", "bob", "alice"]
     assert rest["next"] is None
-    assert f"more with --after {first['next']}" in cli("events", "--limit", "2").out
+    assert f"more: --after {first['next']}" in cli("events", "--limit", "2").err
     assert [event["owner"] for event in json.loads(cli("events", "--owner", "bob", "--json").out)["events"]] == ["bob"]
+
+
+def test_what_cannot_be_read_is_said_to_be_left_out_of_events_and_owners(cli: Cli, tmp_path: Path) -> None:
+    cli("events", "--on")
+    opened = [cli("open", owner, "--json").json["id"] for owner in ("ann", "bob")]
+    with closing(sqlite3.connect(tmp_path / "store.db")) as raw, raw:
+        raw.execute("UPDATE sessions SET mac = zeroblob(32) WHERE id = ?", [opened[0]])
+        raw.execute("UPDATE events SET text = '[]' WHERE text LIKE ?", [f"%{opened[0]}%"])
+    unread = cli("events", "--json").json["unreadable"]
+
+    assert len(unread) == 1
+    assert f"left out, as they cannot be read: {unread[0]}; see check" in cli("events").err
+    assert f"left out, as they cannot be read: {opened[0]}; see check" in cli("owners", "list").err
 
 
 @pytest.mark.process

@@ -171,13 +171,19 @@ def list_tokens(options: Namespace) -> int:
 def _paged(options: Namespace, columns: tuple[str, ...], rows: list[dict[str, Any]], page: Page[Any]) -> int:
     if options.json:
         print_json({"items": rows, "next": page.after, "unreadable": list(page.unreadable)})
-    elif rows:
+        return exits.OK
+    if rows:
         print_table(columns, rows)
-    if page.unreadable and not options.json:
-        print(f"left out, as they cannot be read: {', '.join(page.unreadable)}; see check", file=sys.stderr)
-    if page.after is not None and not options.json:
-        print(f"more: --after {page.after}", file=sys.stderr)
+    say_what_is_missing(page)
     return exits.OK
+
+
+def say_what_is_missing(page: Page[Any]) -> None:
+    """Say to people what a page does not show: what cannot be read, and where the next one begins."""
+    if page.unreadable:
+        print(f"left out, as they cannot be read: {', '.join(page.unreadable)}; see check", file=sys.stderr)
+    if page.after is not None:
+        print(f"more: --after {page.after}", file=sys.stderr)
 
 
 def issue(options: Namespace) -> int:

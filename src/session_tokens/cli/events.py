@@ -15,7 +15,7 @@ from .._sync.api import SessionTokens
 from ..errors import StoreError
 from ..events import Event
 from . import exits
-from .commands import opened
+from .commands import opened, say_what_is_missing
 from .exits import UsageError
 from .going_together import insist_on_nothing_else
 from .output import print_json, print_row, print_table
@@ -50,8 +50,7 @@ def events(options: Namespace) -> int:
         print_json({"events": shown, "next": page.after, "unreadable": list(page.unreadable)})
     else:
         print_table(COLUMNS, shown)
-        if page.after is not None:
-            print(f"more with --after {page.after}")
+        say_what_is_missing(page)
     return exits.OK
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from typing import Any
 
 from . import exits
-from .commands import insist_on, opened
+from .commands import insist_on, opened, say_what_is_missing
 from .exits import UsageError
 from .output import print_json, print_table
 
@@ -53,8 +52,7 @@ def _list(options: Namespace) -> int:
         return exits.OK
     if rows:
         print_table(COLUMNS, [{**row, "since_at": row["since"]} for row in rows])
-    if page.after is not None:
-        print(f"more: --after {page.after}", file=sys.stderr)
+    say_what_is_missing(page)
     return exits.OK
 
 
