@@ -144,6 +144,23 @@ async def test_a_rotation_that_is_sent_twice_answers_the_same_key(tokens: AsyncS
     assert len(keys) == 1
 
 
+async def test_an_act_that_is_sent_twice_answers_what_it_did_then(tokens: AsyncSessionTokens) -> None:
+    hook, _ = await add_webhook(tokens, HERE)
+    changed = await change_webhook(tokens, hook.id, url=THERE, is_on=False, idempotency_key="change")
+    rotated = await rotate_webhook(tokens, hook.id, idempotency_key="rotate")
+    await change_webhook(tokens, hook.id, url=HERE, kinds=["session_ended"], is_on=True)
+
+    async def again() -> tuple[Hook, tuple[Hook, str]]:
+        return (
+            await change_webhook(tokens, hook.id, url=THERE, is_on=False, idempotency_key="change"),
+            await rotate_webhook(tokens, hook.id, idempotency_key="rotate"),
+        )
+
+    assert (changed, rotated) == await again()
+    await remove_webhook(tokens, hook.id)
+    assert (changed, rotated) == await again()
+
+
 async def test_a_webhook_is_changed_over_http(world: World) -> None:
     await AsyncSessionTokens(world.tokens.store, DURABLE).record_events()
     made = (await world.ask("POST", "/v1/webhooks", json={"url": HERE, "kinds": ["session_ended"]})).json()["webhook"]

@@ -99,7 +99,7 @@ class IdempotencyRecord(NamedTuple):
         request: digest of the request; another request under the same key is a conflict.
         nonce: 128 random bits in hex, from which the new secret was derived.
         key_id: the pepper that it was derived with.
-        outcome: the record, flag, number or numbers that were answered.
+        outcome: the record, flag, number, numbers or text that were answered.
         expires_at: when it may be forgotten, in milliseconds.
     """
 
@@ -107,7 +107,7 @@ class IdempotencyRecord(NamedTuple):
     request: str
     nonce: str
     key_id: str
-    outcome: Session | Token | bool | int | Sequence[int] | None
+    outcome: Session | Token | bool | int | str | Sequence[int] | None
     expires_at: int
 
 

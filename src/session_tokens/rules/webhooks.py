@@ -164,8 +164,8 @@ def remove_hook(tx: Transaction, id: str) -> bool:
 
 
 @reads(lambda id, overlap_ms: [Get("setting", HOOKS)])
-def rotate_hook(tx: Transaction, id: str, overlap_ms: int) -> int:
-    """Sign with a new key, the one before beside it for a while; return the generation of the new one.
+def rotate_hook(tx: Transaction, id: str, overlap_ms: int) -> str:
+    """Sign with a new key, the one before beside it for a while; return the webhook as text, as ``hooks_of`` takes it.
 
     Without an overlap the new key is the only one from now on, whatever signed beside the one before.
 
@@ -188,7 +188,7 @@ def rotate_hook(tx: Transaction, id: str, overlap_ms: int) -> int:
     )
     tx.put_setting(HOOKS, _text_of_hooks(hooks))
     tx.note((WEBHOOK_ROTATED, id, None))
-    return hooks[place].generation
+    return _text_of_hooks(hooks[place : place + 1])
 
 
 def _instant(at_ms: int) -> str:
@@ -198,8 +198,8 @@ def _instant(at_ms: int) -> str:
 @reads(lambda id, url, kinds, is_on: [Get("setting", HOOKS)])
 def change_hook(
     tx: Transaction, id: str, url: str | Unset, kinds: tuple[str, ...] | None | Unset, is_on: bool | Unset
-) -> bool:
-    """Send to another address, other kinds of events, or no more; return whether that changed anything.
+) -> str:
+    """Send to another address, other kinds of events, or no more; return the webhook as text, as ``hooks_of`` takes it.
 
     What waits is sent where the webhook then leads.
 
@@ -219,7 +219,7 @@ def change_hook(
         hooks[place] = after
         tx.put_setting(HOOKS, _text_of_hooks(hooks))
         tx.note((WEBHOOK_CHANGED, id, " ".join(changed)))
-    return bool(changed)
+    return _text_of_hooks([after])
 
 
 @reads(lambda id, url: [Get("setting", HOOKS)])

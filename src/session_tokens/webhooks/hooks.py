@@ -87,11 +87,9 @@ async def rotate_webhook(
         UnknownWebhook: there is no such webhook.
     """
     overlap_ms = duration_ms("overlap", overlap) or 0
-    generation = await tokens._do(
-        "rotate_webhook", idempotency_key, (id, overlap_ms), rules.rotate_hook, id, overlap_ms
-    )
-    hook = await _present(tokens, id)
-    return hook, secret_of(tokens.store.keyring, hook, generation)
+    rotated = await tokens._do("rotate_webhook", idempotency_key, (id, overlap_ms), rules.rotate_hook, id, overlap_ms)
+    (hook,) = rules.hooks_of(rotated)
+    return hook, secret_of(tokens.store.keyring, hook)
 
 
 async def replay_webhook(
@@ -136,14 +134,10 @@ async def change_webhook(
     to = UNSET if url is UNSET else url_of(url)
     told = UNSET if kinds is UNSET else _kinds_of(kinds)
     switch = UNSET if is_on is UNSET else inputs.flag_of("is_on", is_on)
-    await tokens._do("change_webhook", idempotency_key, (id, to, told, switch), rules.change_hook, id, to, told, switch)
-    return await _present(tokens, id)
-
-
-async def _present(tokens: AsyncSessionTokens, id: str) -> Hook:
-    hook = next((hook for hook in await list_webhooks(tokens) if hook.id == id), None)
-    if hook is None:
-        raise UnknownWebhook("no webhook has that id; list the webhooks to see those there are", id=id)
+    changed = await tokens._do(
+        "change_webhook", idempotency_key, (id, to, told, switch), rules.change_hook, id, to, told, switch
+    )
+    (hook,) = rules.hooks_of(changed)
     return hook
 
 

@@ -351,7 +351,7 @@ def outcome_text(record: IdempotencyRecord) -> str:
     return _as_json({"plain": outcome})
 
 
-def outcome_of(text: str, clock: Clock) -> Session | Token | bool | int | Sequence[int] | None:
+def outcome_of(text: str, clock: Clock) -> Session | Token | bool | int | str | Sequence[int] | None:
     """Return the outcome in ``outcome_text``'s answer.
 
     Raises:
@@ -363,7 +363,7 @@ def outcome_of(text: str, clock: Clock) -> Session | Token | bool | int | Sequen
             return session_of(padded(outcome["session"], _SESSION_WIDTH), clock)
         if "token" in outcome:
             return token_of(padded(outcome["token"], _TOKEN_WIDTH))
-        plain: bool | int | Sequence[int] | None = outcome["plain"]
+        plain: bool | int | str | Sequence[int] | None = outcome["plain"]
         return plain
     except (ValueError, TypeError, KeyError) as error:
         raise CorruptRecord("a stored outcome of an idempotency key is not as it was written") from error
