@@ -26,9 +26,10 @@ class MemoryTables(BlockingStore):
 
     # More names than an instance keeps at hand (30), of which those of a subclass are some.
     __slots__ = (
-        "detached", "entries", "held", "keys", "outcomes", "owners", "parked", "predecessors", "sellable",
-        "session_deadlines", "session_order", "sessions", "sessions_by_lookup", "settings", "tagged",
-        "token_deadlines", "token_order", "tokens", "tokens_by_lookup", "unassigned", "waiting",
+        "detached", "entries", "held", "keys", "outcome_deadlines", "outcomes", "owners", "parked",
+        "predecessors", "sellable", "session_deadlines", "session_order", "sessions", "sessions_by_lookup",
+        "settings", "tagged", "token_deadlines", "token_order", "tokens", "tokens_by_lookup", "unassigned",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -51,6 +52,7 @@ class MemoryTables(BlockingStore):
         self.keys: dict[str, ServiceKey] = {}
         self.session_deadlines = Deadlines()
         self.token_deadlines = Deadlines()
+        self.outcome_deadlines = Deadlines()
         self.session_order = Order()
         self.token_order = Order()
 
@@ -224,6 +226,7 @@ class MemoryTables(BlockingStore):
                 self.entries.pop(old_entry.owner, None)
         for record in rare.idempotency:
             self.outcomes[record.key] = record
+            self.outcome_deadlines.add(record.expires_at, record.key)
         for key in rare.forgotten:
             self.outcomes.pop(key, None)
         for name, text in rare.settings:

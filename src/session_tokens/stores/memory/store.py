@@ -331,6 +331,10 @@ class MemoryStore(MemoryTables):
         token = self.tokens.get(id)
         return None if token is None else token.deadline
 
+    def _outcome_sweep_at(self, key: str) -> int | None:
+        record = self.outcomes.get(key)
+        return None if record is None else record.expires_at
+
     def due_now(self, now: int, limit: int) -> Sequence[DueRecord]:
         """Return what should be swept: sessions first, then tokens, then forgotten outcomes."""
         with self._lock:
@@ -339,11 +343,8 @@ class MemoryStore(MemoryTables):
             keys = [DueRecord("session", id) for id in self.session_deadlines.due(now, limit, self._session_sweep_at)]
             tokens = self.token_deadlines.due(now, limit - len(keys), self._token_sweep_at)
             keys += [DueRecord("token", id) for id in tokens]
-            for record in self.outcomes.values():  # in order of their deadlines, all being kept equally long
-                if record.expires_at > now or len(keys) >= limit:
-                    break
-                keys.append(DueRecord("idempotency", record.key))
-            return keys
+            outcomes = self.outcome_deadlines.due(now, limit - len(keys), self._outcome_sweep_at)
+            return keys + [DueRecord("idempotency", key) for key in outcomes]
 
     def dump_now(self, kind: str, after: str, limit: int) -> tuple[Sequence[Any], str | None]:
         """Return records of a kind after a place."""
