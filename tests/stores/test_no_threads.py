@@ -130,3 +130,12 @@ def test_what_no_thread_can_finish_behind_is_left_to_others() -> None:
     behind.settle(WITHIN_S)
     assert ["next"] == done
     behind.close()
+
+
+async def test_a_list_for_which_no_thread_starts_is_an_error_of_the_store(tmp_path: Path) -> None:
+    async with await AsyncSessionTokens.open(f"sqlite:///{tmp_path}/s.db", sweep=False) as tokens:
+        await tokens.open_session("ann")
+        with no_thread_starts(), pytest.raises(StoreUnavailable, match="thread"):
+            await tokens.list_sessions()
+
+        assert ["ann"] == [session.owner for session in (await tokens.list_sessions()).items]

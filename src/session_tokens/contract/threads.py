@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
+from typing import TypeVar
 
 from ..errors import StoreUnavailable
+
+T = TypeVar("T")
 
 
 def started(name: str, work: Callable[..., object], *args: object) -> threading.Thread:
@@ -29,4 +34,23 @@ def start(thread: threading.Thread) -> None:
     try:
         thread.start()
     except RuntimeError as error:
-        raise StoreUnavailable(f"no thread can be started in this process: {error}") from error
+        raise _not_started(error) from error
+
+
+async def in_thread(work: Callable[..., T], *args: object) -> T:
+    """Return what ``work`` answers on a thread of the event loop's own, without holding the loop.
+
+    Raises:
+        StoreUnavailable: as ``started``; or the loop is about to end.
+    """
+    from asyncio import get_running_loop  # a program without an event loop never pays for it
+
+    try:
+        answer = get_running_loop().run_in_executor(None, partial(copy_context().run, work, *args))
+    except RuntimeError as error:
+        raise _not_started(error) from error
+    return await answer
+
+
+def _not_started(error: RuntimeError) -> StoreUnavailable:
+    return StoreUnavailable(f"no thread can be started in this process: {error}")

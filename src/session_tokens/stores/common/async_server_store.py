@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from asyncio import Lock
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
@@ -14,6 +13,7 @@ from ...contract.event_log import LogRead
 from ...contract.near_cache import NearCache, Reading
 from ...contract.optimistic import Commit
 from ...contract.queries import DueRecord, Query, SessionResult, TokenResult
+from ...contract.threads import in_thread
 from ...events import Event, Listeners, Place
 from ...records import OwnerEntry, Session, Token
 from .backend import Backend
@@ -157,7 +157,7 @@ class AsyncServerStore(CoalescingStore):
     async def close(self) -> None:
         """Wait for what is under way and let go of all connections; calling it again does nothing."""
         if self._log_following is not None:
-            await asyncio.to_thread(self._log_following.stop)
+            await in_thread(self._log_following.stop)
         if self.near_cache is not None:
             self.near_cache.drop()
         await self.close_queues()

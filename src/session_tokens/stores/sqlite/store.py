@@ -14,7 +14,6 @@ detected. The file and its key file belong in different backups.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sqlite3
@@ -28,6 +27,7 @@ from ...contract.brief import awaited_within
 from ...contract.event_log import LogRead
 from ...contract.queries import BY_LOOKUP, NO_SESSION, NO_TOKEN, DueRecord, Get, Members, Query, Snapshot, is_lost
 from ...contract.store import BlockingStore
+from ...contract.threads import in_thread
 from ...contract.transaction import Rule
 from ...contract.unreadable import Unreadables
 from ...crypto.key_file import Keys, keyring_of
@@ -274,7 +274,7 @@ class SqliteStore(BlockingStore):
     async def read(self, queries: Sequence[Query]) -> Snapshot:
         """Return all results as of one instant: on this thread, but for lists, which would hold the loop for long."""
         if any(isinstance(query, Members) or query.what in ("sessions", "tokens", "waiting") for query in queries):
-            return await asyncio.to_thread(self.read_now, queries)
+            return await in_thread(self.read_now, queries)
         return self.read_now(queries)
 
     async def look(self, queries: Sequence[Query]) -> Snapshot:
@@ -287,7 +287,7 @@ class SqliteStore(BlockingStore):
 
     async def due(self, now: int, limit: int) -> Sequence[DueRecord]:
         """Return what should be swept, without holding the loop."""
-        return await asyncio.to_thread(self.due_now, now, limit)
+        return await in_thread(self.due_now, now, limit)
 
     def trim_events_now(self, keep: int) -> int:
         """Take the oldest events away."""
@@ -298,7 +298,7 @@ class SqliteStore(BlockingStore):
 
     async def trim_events(self, keep: int) -> int:
         """Take the oldest events away, without holding the loop."""
-        return await asyncio.to_thread(self.trim_events_now, keep)
+        return await in_thread(self.trim_events_now, keep)
 
     def rewrite_events_now(self, change: Callable[[Event], Event]) -> int:
         """Put changed events in the place of others."""
@@ -306,11 +306,11 @@ class SqliteStore(BlockingStore):
 
     async def rewrite_events(self, change: Callable[[Event], Event]) -> int:
         """Put changed events in the place of others, without holding the loop."""
-        return await asyncio.to_thread(self.rewrite_events_now, change)
+        return await in_thread(self.rewrite_events_now, change)
 
     async def dump(self, kind: str, after: str, limit: int) -> Dump:
         """Return a batch of all records of a kind, without holding the loop."""
-        return await asyncio.to_thread(self.dump_now, kind, after, limit)
+        return await in_thread(self.dump_now, kind, after, limit)
 
     # Care.
 

@@ -27,6 +27,7 @@ from ...contract.near_cache import NearCache
 from ...contract.optimistic import Commit, OptimisticStore, Step, attempts
 from ...contract.partitioning import Partitioned
 from ...contract.queries import DueRecord, Query, Snapshot, is_lost
+from ...contract.threads import in_thread
 from ...contract.transaction import Rule, queries_of
 from ...crypto.minting import PepperKeyring
 from ...crypto.secret_form import PARTITIONS
@@ -448,7 +449,7 @@ class ClusterStore(OptimisticStore):
     async def close(self) -> None:
         """Wait for what is under way and close the connections; calling it again does nothing."""
         if self._trackings is not None:
-            await asyncio.to_thread(self._trackings.stop)
+            await in_thread(self._trackings.stop)
         await self._reads.close()
         await self._chains.close()
         await self._lanes.close()

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from ...contract.drive import drive
+from ...contract.threads import in_thread
 from ...errors import StoreError
 from ..common.retry import LONGEST_AFTER, NotExecuted, OnTheMove, pause_before_s
 from .connections import (
@@ -94,7 +95,7 @@ class AsyncConnections(Connections):
             if not isinstance(lost, NotReached):
                 raise
             ask = partial(self.why_not_reached, lost, error)
-            raise await asyncio.to_thread(ask) from lost
+            raise await in_thread(ask) from lost
         except BaseException:
             await self.close_all()
             raise

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from ...contract.drive import drive
+from ...contract.threads import in_thread
 from ...errors import StoreError, StoreUnavailable
 from ..common.retry import CircuitBreaker, Elsewhere, NotExecuted, OnTheMove, RetryPolicy
 from .async_connections import AsyncConnections
@@ -234,7 +235,7 @@ class AsyncNodes:
             return await self.ask(calls)
         except NotReached as error:
             ask = partial(self._seed.why_not_reached, error, error)
-            raise await asyncio.to_thread(ask) from error
+            raise await in_thread(ask) from error
 
     async def ask_packed(
         self, pending: list[Pending], clock: bytes = b"", until_s: float | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from asyncio import wrap_future
 from collections.abc import Awaitable, Callable, Generator, Sequence
@@ -17,6 +16,7 @@ from ...contract.event_log import LogRead
 from ...contract.near_cache import NearCache
 from ...contract.optimistic import Commit
 from ...contract.queries import DueRecord, Get, Query, Snapshot, is_lost
+from ...contract.threads import in_thread
 from ...crypto.minting import PepperKeyring
 from ...errors import InvalidInput, StoreUnavailable
 from ...events import Event, Listeners, Place
@@ -314,7 +314,7 @@ class ValkeyStore(CoalescingStore):
         """Wait for what is under way and close the connections; calling it again does nothing."""
         self._closed = True
         if self._tracking is not None:
-            await asyncio.to_thread(self._tracking.stop)
+            await in_thread(self._tracking.stop)
         await self._chains.close()
         await self._followed_chains.close()
         await self._unseen.close()
