@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import threading
 
 import pytest
@@ -12,6 +13,7 @@ from session_tokens import AsyncSessionTokens, SessionTokens, StoreUnavailable
 from session_tokens.crypto.minting import new_secret
 from session_tokens.events import Event
 from tests.helpers.answering import answering
+from tests.helpers.waiting import wait_until
 
 
 async def test_a_client_that_is_closed_between_two_tries_says_so() -> None:
@@ -69,3 +71,30 @@ async def test_a_follower_for_asyncio_that_is_closed_while_its_stream_begins_hol
 
             assert await following is None
             assert await asyncio.to_thread(held.left.wait, 10)
+
+
+def test_a_thread_that_waits_for_events_ends_with_its_follower() -> None:
+    """Though the service, which says something every ten seconds, is silent."""
+    held = Held()
+    held.may_answer.set()
+    ended: list[Event | None] = []
+    with answering(held.speak) as url, SessionTokens.connect(url, key=new_secret("stk_"), retry_for=30) as st:
+        follower = st.follow_events()
+        for _ in range(2):  # begins, and reads a sign of life
+            assert follower.next_few() == []
+        thread = threading.Thread(target=lambda: ended.append(next(follower, None)), daemon=True)
+        thread.start()
+        wait_until(lambda: reads(thread))
+        follower.close()
+        thread.join(30)
+
+        assert [None] == ended
+        assert held.left.wait(10)
+
+
+def reads(thread: threading.Thread) -> bool:
+    """Whether a thread is within the reading of an answer."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None and frame.f_code.co_name != "iter_raw":
+        frame = frame.f_back
+    return frame is not None

@@ -15,6 +15,7 @@ from ..errors import SessionTokensError, StoreUnavailable
 from ..events import Event
 from .event_stream import TYPE, EventReader
 from .exchange import AGAIN, CLOSED, FIRST_PAUSE_S, LONGEST_PAUSE_S, Sent, error_of
+from .in_time import hang_up
 
 SILENCE_S = 35.0
 """After which a stream counts as broken: the service sends something every ten seconds."""
@@ -125,9 +126,12 @@ class AsyncRemoteEvents:
             await response.aclose()
 
     async def close(self) -> None:
-        """End the iteration. Calling it again does nothing."""
+        """End the iteration, also of whoever waits for an event. Calling it again does nothing."""
         self._closed = True
         self._fetched.clear()
+        response = self._response
+        if response is not None:
+            hang_up(response)
         await self._end()
 
     async def __aenter__(self) -> Self:

@@ -78,7 +78,7 @@ class RemoteTokens:
             url: where the service is; https, or http on this machine.
             key: the secret of a service key (``stk_…``), whose role says what may be done.
             timeout: seconds for one try.
-            retry_for: for how many seconds a command is tried_now again where the service does not answer, or is busy.
+            retry_for: for how many seconds a command is sent again where the service does not answer, or is busy.
             tls: how the service is recognised; as the system does if not given.
             near_cache: seconds that the answer of a verification may be older than a change made elsewhere, 0.2 to 60;
                 0 for none. As ``SESSION_TOKENS_NEAR_CACHE`` says if not given.

@@ -1,8 +1,10 @@
-"""One try of a request: sent and answered whole within its time, however slowly an answer drips in."""
+"""One try of a request: sent and answered whole within its time, however slowly an answer drips in; and hanging up."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
+from contextlib import suppress
 from time import monotonic
 
 import httpx2
@@ -46,3 +48,13 @@ def tried_now(http: httpx2.Client, request: Request, timeout_s: float) -> Sent |
     except (httpx2.TransportError, httpx2.DecodingError) as error:
         return Unanswered(type(error).__name__)
     return Sent(answer.status_code, answer.headers, b"".join(pieces))
+
+
+def hang_up(answer: httpx2.Response) -> None:
+    """Have a thread that waits for more of an answer find its end at once; a task is woken by closing it."""
+    stream = answer.extensions.get("network_stream")
+    connection = None if stream is None else stream.get_extra_info("socket")
+    is_ours_alone = not answer.is_closed and answer.http_version != "HTTP/2"
+    if is_ours_alone and isinstance(connection, socket.socket):
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
