@@ -7,11 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
+from werkzeug.test import EnvironBuilder
 
 from session_tokens import InvalidInput, SessionTokens
 from session_tokens.testing import ManualClock
 from session_tokens.web.rotating import Rotating
 from session_tokens.web.session import WebSession, drive, loading
+from session_tokens.web.wsgi import SessionMiddleware, session_of
 from tests.helpers.rotating_sites import NAMES, rotating_site
 from tests.helpers.web_sites import Site, shown
 
@@ -137,6 +139,43 @@ def test_the_new_cookie_is_given_where_a_log_in_is_refused_too(site: Site, clock
         assert browser.post("/log-in?name=bea").status_code == 403
         clock.advance(GRACE_S)
         assert (None, "pen") == (shown(browser)[0], shown(browser)[1].get("cart"))
+
+
+def test_the_new_cookie_is_given_where_the_fields_cannot_be_written_too(site: Site, clock: ManualClock) -> None:
+    with site.browser() as browser:
+        browser.post("/log-in?name=ann")
+        for field in ("one", "two"):
+            browser.post(f"/put?{field}={'x' * 7_000}")
+        seen = shown(browser)
+        clock.advance(EVERY_S)
+
+        assert browser.post(f"/put?three={'x' * 7_000}").status_code == 500  # all of them are too much
+        clock.advance(GRACE_S)
+        with site.browser(dict(browser.cookies)) as again:
+            assert shown(again) == seen
+
+
+def test_the_new_cookie_is_given_where_they_cannot_be_written_as_a_late_answer_begins(clock: ManualClock) -> None:
+    def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+        session_of(environ).update({f"field{number}": "x" * 7_000 for number in range(3)})
+        start_response("200 OK", [])
+        yield b"never sent"
+
+    begun: list[tuple[str, dict[str, str]]] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+        begun.append((status, dict(headers)))
+
+    with SessionTokens.open("memory://", clock=clock, sweep=False) as tokens:
+        issued = tokens.log_in("ann")
+        clock.advance(EVERY_S)
+        environ = EnvironBuilder(headers=[("Cookie", f"session={issued.secret}")]).get_environ()
+        wrapped = SessionMiddleware(app, tokens, rotate_every=EVERY_S, rotation_grace=GRACE_S)
+        with pytest.raises(InvalidInput, match="the session's data"):
+            list(wrapped(environ, start_response))
+
+    assert [status for status, _ in begun] == ["500 Internal Server Error"]
+    assert begun[0][1]["set-cookie"].startswith("session=sts_")
 
 
 def test_a_log_in_kills_the_cookies_before_at_once(site: Site, clock: ManualClock) -> None:

@@ -456,6 +456,7 @@ class _Late:
         instead: list[bytes] | None
         try:
             first = next(parts, None)
+            instead = self._request.begin()
         except Exception as error:
             if self._request.has_begun:
                 raise
@@ -468,8 +469,6 @@ class _Late:
                 return
             else:
                 raise
-        else:
-            instead = self._request.begin()
         if instead is not None:
             yield from instead
             return

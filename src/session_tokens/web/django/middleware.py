@@ -22,7 +22,6 @@ from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.conf import settings
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.middleware import SessionMiddleware as DjangosMiddleware
-from django.core.exceptions import PermissionDenied
 from django.core.handlers.exception import response_for_exception
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
@@ -190,8 +189,8 @@ class SessionMiddleware(DjangosMiddleware):
             lost = error
         except StoreError as error:
             return _hand_out(request, unavailable(error))
-        except PermissionDenied as error:
-            if session.secret_to_show is None:
+        except Exception as error:
+            if not _is_to_be_handed_out(request):
                 raise
             return _hand_out(request, response_for_exception(request, error))
         return _settle(request, response, lost)
@@ -210,8 +209,8 @@ class SessionMiddleware(DjangosMiddleware):
             lost = error
         except StoreError as error:
             return _hand_out(request, unavailable(error))
-        except PermissionDenied as error:
-            if session.secret_to_show is None:
+        except Exception as error:
+            if not _is_to_be_handed_out(request):
                 raise
             return _hand_out(request, await sync_to_async(response_for_exception)(request, error))
         return _settle(request, response, lost)
