@@ -22,7 +22,7 @@ from werkzeug.exceptions import Forbidden
 
 from .._async.api import AsyncSessionTokens
 from ..crypto.minting import Pepper
-from ..errors import InvalidInput, StoreError
+from ..errors import InvalidInput, SessionEnded, StoreError, UnknownSession
 from ..records import Session
 from ..settings import Duration, Settings
 from .asgi import AsyncWebSession
@@ -304,6 +304,8 @@ def logout() -> None:
 async def logout_everywhere(*, keep_current: bool = True) -> int:
     """End every session of who is logged in, on all devices, in one instant; return how many were ended.
 
+    Where the one to keep has ended meanwhile, none is: whoever asks is not logged in any more.
+
     Args:
         keep_current: whether the session of this request goes on.
 
@@ -320,6 +322,8 @@ async def logout_everywhere(*, keep_current: bool = True) -> int:
     try:
         tokens = await interface.tokens_of(current_app)
         ended = await tokens.destroy_sessions(owner, except_session=kept)
+    except (SessionEnded, UnknownSession):
+        return 0
     except StoreError as error:
         raise unavailable(error) from error
     if not keep_current:

@@ -11,12 +11,13 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.db import connection
-from django.test import AsyncClient, Client
+from django.test import AsyncClient, Client, RequestFactory
 from django.test.utils import modify_settings, override_settings
 
-from session_tokens.web.django import asessions_of, sessions_of
+from session_tokens.web.django import SessionStore, asessions_of, sessions_of
 from session_tokens.web.django.checks import DJANGOS, MIDDLEWARE, check_settings
 from session_tokens.web.django.opened import BlockingSessions, opened
+from session_tokens.web.django.views import end_all_others
 
 PAGE = "/account/devices/"
 
@@ -67,6 +68,18 @@ def test_all_others_are_logged_out(tokens: BlockingSessions, ann: Any) -> None:
 
     assert [other.get("/show").json()["user"] for other in others] == ["", ""]
     assert here.get("/show").json()["user"] == "ann"
+
+
+def test_who_has_been_logged_out_meanwhile_logs_nobody_else_out(tokens: BlockingSessions, ann: Any) -> None:
+    here, other = browser(), browser()
+    request = RequestFactory().post(f"{PAGE}end-others/")
+    request.session, request.user = SessionStore(here.session.session_key), ann
+    assert request.session["_auth_user_id"] == str(ann.pk)
+    tokens.destroy_session(here.session.session_key)
+    answer = end_all_others(request)
+
+    assert (answer.status_code, answer.headers["Location"]) == (302, PAGE)
+    assert other.get("/show").json()["user"] == "ann"
 
 
 def test_sessions_with_the_password_of_before_are_not_listed(tokens: BlockingSessions, ann: Any) -> None:

@@ -8,10 +8,11 @@ from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.base import UpdateError
 from django.core.exceptions import PermissionDenied
 from django.utils.crypto import constant_time_compare
 
-from ...errors import ReauthenticationRequired
+from ...errors import ReauthenticationRequired, SessionEnded, UnknownSession
 from ...records import Session
 from ...settings import PAGE_LIMIT_MAX
 from .asking import Steps, arun, ask, run
@@ -106,7 +107,10 @@ def _check_whose(known: Any, user: Any) -> None:
 
 
 def _end_others(user: Any, kept: str) -> Steps[int]:
-    ended: int = yield ask("destroy_sessions", owner_of(user), except_session=kept)
+    try:
+        ended: int = yield ask("destroy_sessions", owner_of(user), except_session=kept)
+    except (SessionEnded, UnknownSession) as error:
+        raise UpdateError("the session of this request has ended, and nothing was ended beside it") from error
     return ended
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
+from django.contrib.sessions.backends.base import UpdateError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
@@ -32,6 +34,7 @@ def end(request: Any, id: str) -> HttpResponse:
 @require_POST
 @login_required
 def end_all_others(request: HttpRequest) -> HttpResponse:
-    """End all sessions of the user but this one."""
-    end_others(request)
+    """End all sessions of the user but this one; none where it has ended meanwhile, which the page then shows."""
+    with suppress(UpdateError):
+        end_others(request)
     return redirect("session_tokens:devices")

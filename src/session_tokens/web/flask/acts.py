@@ -9,7 +9,7 @@ from flask import session as flask_session
 from flask.globals import request_ctx
 
 from ..._sync.api import SessionTokens
-from ...errors import InvalidInput, StoreError
+from ...errors import InvalidInput, SessionEnded, StoreError, UnknownSession
 from .by_flask import unavailable
 from .interface import SessionTokensInterface
 from .session import FlaskSession
@@ -68,6 +68,8 @@ def logout() -> None:
 def logout_everywhere(*, keep_current: bool = True) -> int:
     """End every session of who is logged in, on all devices, in one instant; return how many were ended.
 
+    Where the one to keep has ended meanwhile, none is: whoever asks is not logged in any more.
+
     Args:
         keep_current: whether the session of this request goes on.
 
@@ -82,6 +84,8 @@ def logout_everywhere(*, keep_current: bool = True) -> int:
     try:
         kept = record.id if record is not None and keep_current and is_mine else None
         ended = _tokens().destroy_sessions(owner, except_session=kept)
+    except (SessionEnded, UnknownSession):
+        return 0
     except StoreError as error:
         raise unavailable(error) from error
     if not keep_current:
