@@ -308,6 +308,7 @@ class ReaderPool(Generic[R]):
         self._open = open_reader
         self._idle: deque[R] = deque()
         self._gate = threading.RLock()
+        self._counting = threading.RLock()  # of its own: a fork holds the gate while it waits for the last one to go
         self.count = 0
         self._paused = False
         self.closed: str | None = None
@@ -326,7 +327,8 @@ class ReaderPool(Generic[R]):
             if self.closed is not None:
                 raise StoreUnavailable(self.closed)
             reader = self._open()
-            self.count += 1
+            with self._counting:
+                self.count += 1
             return reader
 
     def give(self, reader: R) -> None:
@@ -338,9 +340,7 @@ class ReaderPool(Generic[R]):
 
     def drop(self, reader: R) -> None:
         """Close a reader that failed instead of taking it back."""
-        reader.connection.close()
-        with self._gate:
-            self.count -= 1
+        self._close(reader)
 
     def close(self, why: str) -> None:
         """Close what is idle now and the rest as it comes back; ``why`` is what is said to those who come later."""
@@ -373,7 +373,11 @@ class ReaderPool(Generic[R]):
                 reader = self._idle.pop()
             except IndexError:
                 return
-            reader.connection.close()
+            self._close(reader)
+
+    def _close(self, reader: R) -> None:
+        reader.connection.close()
+        with self._counting:
             self.count -= 1
 
 
