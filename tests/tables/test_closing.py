@@ -67,3 +67,13 @@ async def test_a_close_that_is_cancelled_says_so_and_is_made_good_by_the_next(ki
 
     await opened.close()
     assert opened.store.is_closed
+
+
+async def test_tables_that_are_closed_begin_to_sweep_no_more() -> None:
+    """Those that were made before there was a loop begin with the first command."""
+    tables = await asyncio.to_thread(AsyncTokenTables)
+    await tables.close()
+    with pytest.raises(StoreUnavailable):
+        await tables.add_token("t", "1")
+
+    assert {asyncio.current_task()} == asyncio.all_tasks()

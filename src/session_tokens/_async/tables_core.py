@@ -187,7 +187,7 @@ class AsyncTablesCore:
 
     def _begin_to_sweep(self) -> None:
         """Start the sweeper if the tables were made before an event loop ran."""
-        if self._sweeper is None and self._sweeps:
+        if self._sweeper is None and self._sweeps and not self._closed:
             self._sweeper = TaskSweeper.start(self, AsyncTablesCore._sweep, 1.0)
 
     async def _clean_up_in_db(self) -> None:

@@ -188,7 +188,7 @@ class SyncTablesCore:
 
     def _begin_to_sweep(self) -> None:
         """Start the sweeper if the tables were made before an event loop ran."""
-        if self._sweeper is None and self._sweeps:
+        if self._sweeper is None and self._sweeps and not self._closed:
             self._sweeper = ThreadSweeper.start(self, SyncTablesCore._sweep, 1.0)
 
     def _clean_up_in_db(self) -> None:
