@@ -37,9 +37,10 @@ def test_a_read_that_fails_while_a_fork_waits_for_it_lets_the_fork_go_on(tmp_pat
     for thread in threads:
         thread.start()
     assert reading.wait(FORK_WAIT_S)
-    in_a_child(lambda: store.read_now([]))
+    ended_with = in_a_child(lambda: store.read_now([]))
 
     for thread in threads:
         thread.join()
+    assert ended_with == 0
     assert store.read_now([]).now > 0
     store.close_now()
