@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import aiohttp_session
 import httpx
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 from werkzeug.test import EnvironBuilder
 
-from session_tokens import InvalidInput, SessionTokens
+from session_tokens import AsyncSessionTokens, InvalidInput, SessionTokens
 from session_tokens.testing import ManualClock
+from session_tokens.web.aiohttp import SessionTokensStorage, current_session, outages
 from session_tokens.web.rotating import Rotating
 from session_tokens.web.session import WebSession, drive, loading
 from session_tokens.web.wsgi import SessionMiddleware, session_of
@@ -176,6 +180,27 @@ def test_the_new_cookie_is_given_where_they_cannot_be_written_as_a_late_answer_b
 
     assert [status for status, _ in begun] == ["500 Internal Server Error"]
     assert begun[0][1]["set-cookie"].startswith("session=sts_")
+
+
+async def test_the_new_cookie_is_given_with_a_file_of_aiohttp_too(clock: ManualClock) -> None:
+    async def file(request: web.Request) -> web.FileResponse:
+        assert (await current_session(request)).owner == "ann"
+        return web.FileResponse(__file__)
+
+    async with await AsyncSessionTokens.open("memory://", clock=clock, sweep=False) as tokens:
+        app = web.Application(middlewares=[outages])
+        storage = SessionTokensStorage(tokens, rotate_every=EVERY_S, rotation_grace=GRACE_S)
+        aiohttp_session.setup(app, storage)
+        app.router.add_get("/file", file)
+        issued = await tokens.log_in("ann")
+        async with TestClient(TestServer(app), cookies={"session": str(issued.secret)}) as client:
+            given = []
+            for _ in range(2):
+                clock.advance(EVERY_S)
+                answer = await client.get("/file")
+                given.append((answer.status, answer.headers["Cache-Control"], "session" in answer.cookies))
+
+    assert given == [(200, "no-store", True)] * 2
 
 
 def test_a_log_in_kills_the_cookies_before_at_once(site: Site, clock: ManualClock) -> None:

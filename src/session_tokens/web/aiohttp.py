@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 from aiohttp_session import SESSION_KEY, STORAGE_KEY, AbstractStorage, Session, get_session
@@ -32,6 +32,8 @@ from .shared_store import SharedStore
 from .sockets import SESSION_ENDED
 
 log = logging.getLogger("session_tokens.web")
+
+A = TypeVar("A", bound=web.StreamResponse)
 
 
 class AiohttpWebSession(AsyncWebSession):
@@ -228,9 +230,7 @@ class SessionTokensStorage(AbstractStorage):
             raise await self.instead(request, kept, refusal) from error
         self._put(change, request, response, kept)
 
-    async def instead(
-        self, request: web.Request, kept: AiohttpWebSession, answer: web.HTTPException
-    ) -> web.HTTPException:
+    async def instead(self, request: web.Request, kept: AiohttpWebSession, answer: A) -> A:
         """Return an answer that takes the place of a view's, with the cookie that this request was given, if any."""
         if kept.has_moved:
             change = await drive_async(kept.tokens, kept.failing())
@@ -272,11 +272,11 @@ class SessionTokensStorage(AbstractStorage):
 async def outages(request: web.Request, handler: Callable[[web.Request], Awaitable[Any]]) -> Any:
     """Answer 503 where a view asks the store itself, which is away: ``web.Application(middlewares=[outages])``.
 
-    Where a view fails whose request was given a new cookie (``rotate_every``), the 500 sets it: aiohttp_session does
-    not tell its storage of failures.
+    Where a view fails whose request was given a new cookie (``rotate_every``), the 500 sets it, and so does the answer
+    of a view that sends a file: aiohttp_session does not tell its storage of either.
     """
     try:
-        return await handler(request)
+        answer = await handler(request)
     except (StoreUnavailable, StoreBusy) as error:
         raise await _with_cookie(request, _unreadable(error)) from error
     except web.HTTPException:
@@ -287,9 +287,11 @@ async def outages(request: web.Request, handler: Callable[[web.Request], Awaitab
             raise
         log.error("a view has failed", exc_info=error)
         raise await _with_cookie(request, web.HTTPInternalServerError()) from error
+    is_told = isinstance(answer, web.Response) or not isinstance(answer, web.StreamResponse)
+    return answer if is_told or answer.prepared else await _with_cookie(request, answer)
 
 
-async def _with_cookie(request: web.Request, answer: web.HTTPException) -> web.HTTPException:
+async def _with_cookie(request: web.Request, answer: A) -> A:
     """Return an answer with the cookie that the request was given, if any."""
     session, storage = request.get(SESSION_KEY), request.get(STORAGE_KEY)
     if not isinstance(session, TokensSession) or not isinstance(storage, SessionTokensStorage):
