@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from session_tokens import InvalidInput
 from session_tokens.service.checks import check_address, check_hosts, load_tls
 from session_tokens.service.serve import serve
-from session_tokens.web.addresses import proxies_of
+from session_tokens.web.addresses import proxies_of, source_of
 from tests.helpers.running_service import RunningService, received, status_of
 from tests.helpers.servers.certificates import Authority
 from tests.helpers.service_world import World
@@ -44,6 +44,9 @@ def test_this_machine_may_be_listened_on(host: str) -> None:
 
 def test_a_trusted_proxy_is_a_network() -> None:
     assert [str(network) for network in proxies_of(["10.0.0.0/8", "::1"])] == ["10.0.0.0/8", "::1/128"]
+    as_ipv6 = ["::ffff:10.0.0.0/104", "::ffff:192.0.2.7", "::/0", "2001:db8::/32"]
+    assert [str(network) for network in proxies_of(as_ipv6)] == ["10.0.0.0/8", "192.0.2.7/32", "::/0", "2001:db8::/32"]
+    assert source_of("::ffff:10.0.0.1", "203.0.113.9", proxies_of(as_ipv6)) == "203.0.113.9"
     with pytest.raises(InvalidInput, match="network"):
         proxies_of(["proxy.example"])
 

@@ -6,13 +6,12 @@ could delete them, and the key would be good everywhere.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from functools import lru_cache
 
 from ..errors import InvalidInput
 from ..records import ServiceKey
-from ..web.addresses import Network, address_in
+from ..web.addresses import Network, address_in, network_in
 
 NETWORKS_MAX = 16
 """Networks that one key may be used from."""
@@ -35,7 +34,7 @@ def networks_given(given: object) -> list[str]:
     if len(texts) > NETWORKS_MAX:
         raise InvalidInput(f"a key is used from at most {NETWORKS_MAX} networks; name larger networks")
     try:
-        return [str(ipaddress.ip_network(text)) for text in texts]
+        return [str(network_in(text)) for text in texts]
     except ValueError:
         raise InvalidInput("a network is an address or like 10.0.0.0/8, with nothing set behind its length") from None
 
@@ -47,7 +46,7 @@ def networks_of(key: ServiceKey) -> tuple[Network, ...]:
 
 @lru_cache(maxsize=KNOWN_MAX)
 def _networks_in(texts: str) -> tuple[Network, ...]:
-    return tuple(map(ipaddress.ip_network, texts.split()))
+    return tuple(map(network_in, texts.split()))
 
 
 def may_come_from(key: ServiceKey, source: str) -> bool:

@@ -10,6 +10,9 @@ from ..errors import InvalidInput
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+MAPPED_BITS = 96
+"""How many bits stand before an address of IPv4 that is written as one of IPv6 (RFC 4291, section 2.5.5.2)."""
+
 
 def address_in(text: str) -> Address:
     """Return an address; one of IPv4 as such, also where a socket for both kinds writes it as one of IPv6.
@@ -22,6 +25,20 @@ def address_in(text: str) -> Address:
     return mapped or address
 
 
+def network_in(text: str) -> Network:
+    """Return a network; one of IPv4 as such, also where it is written as one of IPv6, as addresses are.
+
+    Raises:
+        ValueError: it is none.
+    """
+    network = ipaddress.ip_network(text)
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= MAPPED_BITS:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return ipaddress.IPv4Network((mapped, network.prefixlen - MAPPED_BITS))
+    return network
+
+
 def proxies_of(texts: Sequence[str]) -> list[Network]:
     """Return networks written as ``10.0.0.0/8`` or single addresses.
 
@@ -29,7 +46,7 @@ def proxies_of(texts: Sequence[str]) -> list[Network]:
         InvalidInput: one is none.
     """
     try:
-        return [ipaddress.ip_network(text) for text in texts]
+        return [network_in(text) for text in texts]
     except ValueError:
         raise InvalidInput("a trusted proxy is an address or a network such as 10.0.0.0/8") from None
 
