@@ -13,6 +13,7 @@ from session_tokens import AsyncSessionTokens, SessionTokens, Settings, StoreUna
 from session_tokens.contract.optimistic import OptimisticStore
 from session_tokens.stores.common.pools import AsyncLink, Link
 from session_tokens.stores.postgres.connections import Talk
+from session_tokens.stores.postgres.pool import BoundedAsyncConnection
 from session_tokens.stores.postgres.queries import Statement
 from session_tokens.stores.postgres.store import BlockingPostgresStore, open_postgres, open_postgres_blocking
 from tests.helpers.at_once import in_a_child, outcomes_at_once
@@ -300,3 +301,27 @@ async def test_a_close_that_was_cancelled_is_made_good_by_the_next(postgres_url:
     assert not talk.is_whole, "who gives a connection back after that closes it"
     async with asyncio.timeout(PATIENCE_S):
         await store.close()
+
+
+async def test_a_task_that_is_cancelled_while_a_connection_is_made_ready_closes_it(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await open_postgres(postgres_url, pepper=PEPPER)
+    making_ready, made = BoundedAsyncConnection.set_autocommit, list[BoundedAsyncConnection]()
+
+    async def cancelled_meanwhile(self: BoundedAsyncConnection, value: bool) -> None:
+        made.append(self)
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)  # as the driver does there where the loop has been busy
+        await making_ready(self, value)
+
+    monkeypatch.setattr(BoundedAsyncConnection, "set_autocommit", cancelled_meanwhile)
+    for act in (lambda: store._pool.take(20), store.count):
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(act())
+
+    assert [True, True] == [connection.closed for connection in made]
+    monkeypatch.undo()
+    await store.close()

@@ -111,7 +111,11 @@ class PostgresLinks:
         try:
             async with asyncio.timeout(timeout_s):  # finding a host's address has no time-out of its own
                 connection = BoundedAsyncConnection(await self._hosts.connect_async(timeout_s))
-            await connection.set_autocommit(True)
+            try:
+                await connection.set_autocommit(True)
+            except BaseException:  # cancelled: the driver lets a busy loop go on there, though it asks nothing
+                connection.pgconn.finish()
+                raise
         except FAILURES as error:
             raise store_error(error, sent=False) from error
         connection.prepare_threshold = None
