@@ -12,11 +12,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from werkzeug.test import EnvironBuilder
 
-from session_tokens import AsyncSessionTokens, InvalidInput, SessionTokens
+from session_tokens import AsyncSessionTokens, InvalidInput, SessionTokens, StoreUnavailable
 from session_tokens.testing import ManualClock
 from session_tokens.web.aiohttp import SessionTokensStorage, current_session, outages
 from session_tokens.web.rotating import Rotating
-from session_tokens.web.session import WebSession, drive, loading
+from session_tokens.web.session import CookieChange, WebSession, drive, loading
 from session_tokens.web.wsgi import SessionMiddleware, session_of
 from tests.helpers.rotating_sites import NAMES, rotating_site
 from tests.helpers.web_sites import Site, shown
@@ -180,6 +180,22 @@ def test_the_new_cookie_is_given_where_they_cannot_be_written_as_a_late_answer_b
 
     assert [status for status, _ in begun] == ["500 Internal Server Error"]
     assert begun[0][1]["set-cookie"].startswith("session=sts_")
+
+
+def test_the_new_cookie_is_given_where_the_log_out_cannot_be_written(clock: ManualClock) -> None:
+    """The session goes on, and so does the browser in it."""
+    with SessionTokens.open("memory://", clock=clock, sweep=False) as tokens:
+        session = drive(tokens, loading(WebSession, tokens.log_in("ann").secret))
+        clock.advance(EVERY_S)
+        drive(tokens, Rotating(EVERY_S, GRACE_S).take(session))
+        session.logout()
+        settling = session.settling()
+        assert next(settling).name == "destroy_session"
+        with pytest.raises(StoreUnavailable):
+            settling.throw(StoreUnavailable("away"))
+
+        assert drive(tokens, session.failing()) is CookieChange.SET
+        assert tokens.verify_session(str(session.secret)) is not None
 
 
 async def test_the_new_cookie_is_given_with_a_file_of_aiohttp_too(clock: ManualClock) -> None:

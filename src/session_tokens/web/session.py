@@ -364,7 +364,7 @@ class WebSession(Contents):
         Nothing is done to the session, but a secret that it was given with this request is handed out all the same:
         the one that the browser has is of before, and ends the session when its grace is over.
         """
-        self._log_in = None
+        self._log_in, self._ended = None, False
         return (yield from handing_out(self._moved, self._secret))
 
     def _write(
@@ -414,9 +414,10 @@ class WebSession(Contents):
         return True
 
     def _settle_end(self, status: int) -> Generator[Command, Any, CookieChange]:
-        former, self.record, self._secret = self.record, None, None
+        former = self.record
         if former is not None:
             yield Command("destroy_session", (former.id,))
+        self.record = self._secret = None  # now: where that fails, or is cancelled, it can be done again
         if status < 500 and not self._is_empty():
             self._kept.clear()
             self._ended = False
