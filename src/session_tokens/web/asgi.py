@@ -11,6 +11,7 @@ middleware settles the session that it made itself, whatever the application put
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
@@ -32,7 +33,7 @@ from .moving_in import Peer
 from .origins import FORGED
 from .rotating import GRACE_S
 from .session import WebSession, drive_async
-from .shared_store import SharedStore
+from .shared_store import SharedStore, to_the_end
 from .sockets import SESSION_ENDED
 
 Scope = MutableMapping[str, Any]
@@ -184,6 +185,10 @@ class KeptSessions:
             await self.app(scope, receive, response.send)
             if response.has_begun:
                 del response.session  # else both wait for the garbage collector, and the scope with them
+        except asyncio.CancelledError:  # the browser has left, or was kept waiting for too long
+            if session.is_leaving and not response.has_begun:
+                await to_the_end(_settle_error(session))
+            raise
         except Exception as error:
             if not response.has_begun:
                 await _settle_error(session)
@@ -207,6 +212,10 @@ class KeptSessions:
 
         try:
             await self.app(scope, receive, sent)
+        except asyncio.CancelledError:
+            if session.is_leaving:
+                await to_the_end(_settle_socket(session))
+            raise
         except Exception as error:
             await _settle_socket(session, has_failed=type(error).__name__ != DISCONNECT)
             raise

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 from flask.sessions import SessionMixin
@@ -50,9 +51,35 @@ class QuartSession(FlaskSession):
         has_moved: whether the browser is to be given another cookie, though nobody may read the session.
         is_of_socket: whether it is that of a WebSocket, whatever Quart answers: no cookie can be set there.
         is_settled: whether Quart asked to save it.
+        settle_when_left: has it settled too where Quart cancels the view before that; called once it ends.
     """
 
     has_moved = is_of_socket = is_settled = False
+    settle_when_left: Callable[[], None] | None = None
+
+    def log_out(self) -> None:
+        """Let the response end the session, or the browser that does not wait for it; its fields are gone now."""
+        super().log_out()
+        self._may_leave()
+
+    def __setitem__(self, field: str, value: Any) -> None:
+        super().__setitem__(field, value)
+        if field == self._owner_key:
+            self._may_leave()
+
+    def __delitem__(self, field: str) -> None:
+        super().__delitem__(field)
+        self._may_leave()
+
+    def clear(self) -> None:
+        """Empty it; one that is still empty with the response ends, and its cookie goes."""
+        super().clear()
+        self._may_leave()
+
+    def _may_leave(self) -> None:
+        if self.settle_when_left is not None and self.is_leaving:
+            self.settle_when_left()
+            self.settle_when_left = None
 
     @property
     def web(self) -> AsyncWebSession:
@@ -199,16 +226,18 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
         given = bool(presented or others), incoming.is_forged, self.owner_key, self._owner_of
         session = QuartSession(load, *given)
         session.has_moved = isinstance(outcome, WebSession) and outcome.has_moved
-        if not isinstance(request, Request):
+        if isinstance(request, Request):  # as after a failure, a log-out is done where the browser leaves, and no more
+            session.settle_when_left = partial(self._settle_when_left, app, session)
+        else:
             session.is_of_socket = True
             self._settle_when_left(app, session)
         return session
 
     def _settle_when_left(self, app: Quart, session: QuartSession) -> None:
-        """Settle the session of a WebSocket whose browser leaves: Quart cancels the view then, and asks for nothing."""
+        """Settle the session where the browser leaves: Quart cancels the view then, and asks for nothing."""
 
         def left(view: asyncio.Task[Any]) -> None:
-            if view.cancelled() and not session.is_settled:
+            if view.cancelled() and not session.is_settled and (session.is_of_socket or session.is_leaving):
                 settling = asyncio.get_running_loop().create_task(self._save_socket(app, session))
                 self._settling_left.add(settling)
                 settling.add_done_callback(self._settling_left.discard)
@@ -221,12 +250,17 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
         """Write what a request changed, in one command, and set or clear the cookie."""
         if not isinstance(session, QuartSession):
             raise TypeError(f"that session is not of this interface: {type(session).__name__}")
-        session.is_settled = True
-        if response is not None and is_of_outage(response):
-            answer_unavailable(response)
         if session.is_of_socket:
+            session.is_settled = True
             await self._save_socket(app, session, 200 if response is None else response.status_code)
-            return
+        else:
+            await self._save(app, session, response)
+            session.is_settled = True
+
+    async def _save(self, app: Quart, session: QuartSession, response: Any) -> None:
+        """Write what a request changed, and set or clear the cookie."""
+        if is_of_outage(response):
+            answer_unavailable(response)
         if session.has_moved:
             session.read()
         if session.accessed:

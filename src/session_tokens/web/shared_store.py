@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from inspect import iscoroutinefunction
 from typing import Any, cast
 
@@ -45,6 +45,17 @@ def _running_loop() -> asyncio.AbstractEventLoop:
         raise RuntimeError(
             "sessions need an event loop of asyncio: serve the application with asyncio or uvloop, not with trio"
         ) from None
+
+
+_unfinished: set[asyncio.Task[None]] = set()
+
+
+async def to_the_end(doing: Coroutine[Any, Any, None]) -> None:
+    """Await what is to be done to its end, though the task that asks for it is cancelled, and perhaps once more."""
+    task = asyncio.get_running_loop().create_task(doing)
+    _unfinished.add(task)
+    task.add_done_callback(_unfinished.discard)
+    await asyncio.shield(task)
 
 
 class _OfLoop:
