@@ -80,6 +80,30 @@ def test_what_was_verified_is_answered_until_the_lease_is_over(world: World) -> 
     assert (world.near.hits, world.near.misses) == (2, 1)
 
 
+def test_what_changes_before_it_is_answered_once_is_read_where_nobody_tells_of_it_and_not_answered(
+    world: World,
+) -> None:
+    issued = world.tokens.open_session("ann")
+    lookup = world.keep(issued)
+    world.near.changed([NAMES.session(issued.id)])
+    reading = world.near.begin_session(lookup)
+    assert not reading.is_followed
+    world.keep(issued, reading)
+
+    assert world.answer(lookup) is None
+    assert world.near.begin_session(lookup).is_followed
+
+
+def test_what_was_answered_is_read_once_where_it_is_followed_after_a_change(world: World) -> None:
+    """Word of a change may come while that is read, so that it is not kept; then it is not tried again each time."""
+    issued = world.tokens.open_session("ann")
+    lookup = world.keep(issued)
+    assert world.answer(lookup) is not None
+    world.near.changed([NAMES.session(issued.id)])
+
+    assert [True, False, False] == [world.near.begin_session(lookup).is_followed for _ in range(3)]
+
+
 def test_a_lease_counts_from_when_it_was_asked_for(world: World) -> None:
     lookup, asked_s = world.keep(world.tokens.open_session("ann")), world.steady_s[0]
     world.steady_s[0] += 10

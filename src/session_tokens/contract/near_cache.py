@@ -322,8 +322,10 @@ class NearCache:
         return self._begin(self._tokens.get(lookup), lease)
 
     def _begin(self, kept: _Kept | None, lease: Lease | None) -> Reading:
-        if kept is not None and not kept.is_of_use and kept.has_changed:
-            return Reading(self._serial, UNFOLLOWED, _NEVER_S)
+        if kept is not None and kept.has_changed:
+            if not kept.is_of_use:
+                return Reading(self._serial, UNFOLLOWED, _NEVER_S)
+            kept.is_of_use = False  # word of an own write may come so late that nothing is kept: tried once
         return self.begin(lease)
 
     def keep_session(self, reading: Reading, lookup: str, found: SessionResult) -> None:

@@ -211,10 +211,10 @@ class ClusterStore(OptimisticStore):
         return await super().find_token(lookups)
 
     async def _carry_on_lane(
-        self, host: Host | None, asked: Sequence[PlacedChain]
+        self, host: Host | None, asked: Sequence[PlacedChain], until_s: float | None = None
     ) -> Sequence[Seen | Exception | None]:
         """Read chains that lie on one node, or that did; who gets nothing asks anew."""
-        until_s = time.monotonic() + self._core.policy.timeout_s
+        until_s = time.monotonic() + self._core.policy.timeout_s if until_s is None else until_s
         each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
         packed = each[0].alone if len(each) == 1 else b"".join([chain.alone for chain in each])
         try:
@@ -230,10 +230,11 @@ class ClusterStore(OptimisticStore):
         self, host: Host | None, asked: Sequence[PlacedChain]
     ) -> Sequence[Seen | Exception | None]:
         """As ``_carry_on_lane``, over the connection whose reads are tracked, where there is one."""
+        until_s = time.monotonic() + self._core.policy.timeout_s
         each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
         replies = await self._tracked(host, [chain.alone for chain in each])
         if replies is None:
-            return await self._carry_on_lane(host, asked)
+            return await self._carry_on_lane(host, asked, until_s)
         *values, told = replies
         return self._core.seen_on_lane(asked, each, values, milliseconds(told))
 

@@ -207,9 +207,11 @@ class BlockingClusterStore(BlockingOptimisticStore):
                 return (seen[0], *seen[1].value.followed())
         return super().find_token_now(lookups)
 
-    def _carry_on_lane(self, host: Host | None, asked: Sequence[PlacedChain]) -> Sequence[Seen | Exception | None]:
+    def _carry_on_lane(
+        self, host: Host | None, asked: Sequence[PlacedChain], until_s: float | None = None
+    ) -> Sequence[Seen | Exception | None]:
         """Read chains that lie on one node, or that did; who gets nothing asks anew."""
-        until_s = time.monotonic() + self._core.policy.timeout_s
+        until_s = time.monotonic() + self._core.policy.timeout_s if until_s is None else until_s
         each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
         packed = each[0].alone if len(each) == 1 else b"".join([chain.alone for chain in each])
         try:
@@ -223,10 +225,11 @@ class BlockingClusterStore(BlockingOptimisticStore):
 
     def _carry_followed(self, host: Host | None, asked: Sequence[PlacedChain]) -> Sequence[Seen | Exception | None]:
         """As ``_carry_on_lane``, over the connection whose reads are tracked, where there is one."""
+        until_s = time.monotonic() + self._core.policy.timeout_s
         each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
         replies = self._tracked(host, [chain.alone for chain in each])
         if replies is None:
-            return self._carry_on_lane(host, asked)
+            return self._carry_on_lane(host, asked, until_s)
         *values, told = replies
         return self._core.seen_on_lane(asked, each, values, milliseconds(told))
 
