@@ -131,11 +131,14 @@ async def main():
     own = SessionTokensVerifier(sys.argv[1])
     async with await AsyncSessionTokens.open(sys.argv[1]) as st:
         issued = await st.issue_token((await st.open_session("ann")).id, scope="read", for_client="app")
+        user, visitor = await st.log_in("ann"), await st.log_in(None)
     seen = []
     for _ in range(2):  # closed, it opens its store anew
         seen.append((await own.verify_token(issued.secret)).claims["client_id"])
         await own.close()
         await own.close()
+    seen += [(await own.verify_token(user.secret)).subject, await own.verify_token(visitor.secret)]
+    await own.close()
     asked = await AsyncSessionTokens.connect(sys.argv[3], key=sys.argv[2])
     lent = SessionTokensVerifier(asked)
     await lent.close()
@@ -154,7 +157,7 @@ def test_the_sdk_alone_takes_the_verifier_too(service: RunningService, tmp_path:
 
     by_agent = [["ann", ["read"]], {"sub": "agent:1"}, None]
     assert [[[None, ["read"]], None, None, *by_agent], "unavailable"] == [json.loads(lines[-3]), lines[-2]]
-    assert ["app", "app", None, True] == json.loads(lines[-1])[1:]
+    assert ["app", "app", "ann", None, None, True] == json.loads(lines[-1])[1:]
 
 
 # What the page says, word by word: its server and its agent, after its user, on one store.

@@ -41,11 +41,12 @@ async def test_a_log_in_longer_ago_than_a_location_allows_is_refused_in_the_word
     assert late.json()["code"] == "insufficient_user_authentication"
 
 
-async def test_a_visitor_has_not_logged_in_however_recently_they_came(world: World) -> None:
-    visitor = await world.tokens.log_in(None)
+@pytest.mark.parametrize("query", ["", "?recent=600", "?acr=phr"])
+async def test_a_visitor_has_not_logged_in_however_recently_they_came(world: World, query: str) -> None:
+    visitor = await world.tokens.log_in(None, acr="phr", data={"csrf": "of a log-in page"})
 
-    assert (await asked(world, "", visitor.secret)).status_code == 204
-    assert (await asked(world, "?recent=600", visitor.secret)).status_code == 401
+    assert (await asked(world, query, visitor.secret)).status_code == 401
+    assert (await asked_for_tokens(world, "?scope=session", visitor.secret)).status_code == 401
 
 
 async def test_a_log_in_must_have_proved_one_of_the_values_that_are_named(world: World) -> None:

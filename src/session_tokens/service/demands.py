@@ -13,7 +13,6 @@ from urllib.parse import unquote_plus
 
 from ..errors import InvalidInput, ReauthenticationRequired
 from ..records import Session, Token
-from ..rules.reserved import is_anonymous
 from ..validation import scope_of
 from .callers import REALM
 from .problems import Problem, bad_request
@@ -80,7 +79,7 @@ class Demands(NamedTuple):
 
     def _check_log_in(self, record: Session | Token) -> None:
         """Accept the session of somebody who has logged in, as recently and as surely as is demanded."""
-        if isinstance(record, Token) or is_anonymous(record.owner):
+        if isinstance(record, Token):
             raise ReauthenticationRequired("this needs a log-in")
         for acr in self.acr or (None,):
             record.require_recent(ANY_AGE_S if self.recent_s is None else self.recent_s, acr=acr)

@@ -1,4 +1,4 @@
-"""Forward authentication: a reverse proxy asks here whether a request carries a living session, and of which owner.
+"""Forward authentication: a reverse proxy asks here whether a request carries a living session, and of which user.
 
 nginx (``auth_request``), Caddy (``forward_auth``), Traefik (``ForwardAuth``) and HAProxy (with Lua) send the head of
 each request here and let it pass on 204. No service key is asked for: who shows a session's secret learns no more than
@@ -16,7 +16,7 @@ from .._async.api import AsyncSessionTokens
 from ..crypto.secret_form import SECRET_BEGINNINGS, TOKEN_SECRET
 from ..errors import InvalidInput
 from ..records import Session, Token
-from ..rules.reserved import applications
+from ..rules.reserved import applications, is_anonymous
 from ..web.cookies import Cookie
 from .callers import REALM
 from .demands import Demands, demands_of
@@ -149,7 +149,9 @@ class ForwardAuth:
             token = await self._tokens.verify_token(secret) if take_tokens else None
             return token if token is not None and demands.are_for(token) else None
         session = applications(await self._tokens.verify_session(secret))
-        return session if session is not None and demands.are_for(session) else None
+        if session is None or is_anonymous(session.owner):  # an application opens those for whoever comes by
+            return None
+        return session if demands.are_for(session) else None
 
     async def _turn_away(self, exchange: Exchange, refusal: Problem, wanted: str = "") -> None:
         """Return a refusal, or send a browser to the log-in page where another log-in helps."""

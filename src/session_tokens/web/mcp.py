@@ -15,7 +15,7 @@ from .._async.api import AsyncSessionTokens
 from ..crypto.secret_form import TOKEN_SECRET, is_session_secret
 from ..errors import InvalidInput
 from ..records import Session, Token
-from ..rules.reserved import applications
+from ..rules.reserved import applications, is_anonymous
 from ..settings import Settings
 from .shared_store import SharedStore
 
@@ -100,7 +100,8 @@ class SessionTokensVerifier(_Base):  # type: ignore[misc, valid-type]  # it is F
         if token.startswith(TOKEN_SECRET):
             record = await tokens.verify_token(token)
         elif is_session_secret(token) and self._audience is None:
-            record = applications(await tokens.verify_session(token))
+            session = applications(await tokens.verify_session(token))
+            record = None if session is None or is_anonymous(session.owner) else session
         if record is None or not self._is_for_us(record):
             return None
         scopes = record.told_scope.split(" ")
