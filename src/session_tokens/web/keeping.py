@@ -25,6 +25,8 @@ RETRY_AFTER_S = 1
 UNREADABLE = "the sessions cannot be read just now; try again"
 UNWRITABLE = "the session cannot be written just now; try again"
 Headers = list[tuple[bytes, bytes]]
+OLDER_THAN_TARGETED = frozenset({"edge-control", "surrogate-control", "x-accel-expires"})
+"""What caches of one make each take for that, beside ``CDN-Cache-Control`` and its like."""
 
 
 class Arriving:
@@ -181,6 +183,7 @@ def headers_with(headers: Headers, cookie: str | None, *, accessed: bool) -> Hea
     """
     if cookie is not None:
         headers = [pair for pair in headers if pair[0].lower() != b"cache-control" or keeps_private(pair[1])]
+        headers = [pair for pair in headers if not goes_before_cache_control(pair[0].decode("latin-1"))]
         if not any(name.lower() == b"cache-control" for name, _ in headers):
             headers.append((b"cache-control", b"no-store"))
         headers.append((b"set-cookie", cookie.encode("latin-1")))
@@ -192,6 +195,12 @@ def headers_of_answer(status: int, text: bytes) -> Headers:
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text))]
     headers += [(b"cache-control", b"no-store")]
     return [*headers, (b"retry-after", b"%d" % RETRY_AFTER_S)] if status == 503 else headers
+
+
+def goes_before_cache_control(name: str) -> bool:
+    """Whether a header tells some shared caches what to keep, whatever ``Cache-Control`` says (RFC 9213)."""
+    name = name.lower()
+    return name.endswith("-cache-control") or name in OLDER_THAN_TARGETED
 
 
 def keeps_private(value: bytes) -> bool:

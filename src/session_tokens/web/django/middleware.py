@@ -30,7 +30,7 @@ from django.utils.http import http_date
 from ...crypto.secret_form import is_session_secret
 from ...errors import SessionEnded, StoreError
 from ...records import Session
-from ..keeping import keeps_private
+from ..keeping import goes_before_cache_control, keeps_private
 from .engine import SessionStore
 from .moving_in import peer
 from .outages import unavailable
@@ -311,3 +311,5 @@ def _put(response: HttpResponse, value: str, *, max_age: int | None) -> None:
     patch_vary_headers(response, ("Cookie",))
     if not keeps_private(response.headers.get("Cache-Control", "").encode("latin-1")):
         response.headers["Cache-Control"] = "no-store"
+    for told in [name for name in response.headers if goes_before_cache_control(name)]:
+        del response.headers[told]

@@ -14,6 +14,7 @@ from ...records import Session
 from ...settings import Settings
 from ..handing_out import is_present
 from ..incoming import Incoming, Trust
+from ..keeping import goes_before_cache_control
 from ..origins import FORGED
 from ..rotating import Rotating
 from ..session import Command, CookieChange
@@ -241,12 +242,16 @@ def vary_by_cookie(response: Any) -> None:
 
 def _is_for_everybody(response: Any) -> bool:
     """Whether caches may keep an answer and give it without asking, as a file of an application."""
+    if any(map(goes_before_cache_control, response.headers.keys())):
+        return True
     cache = response.cache_control
     return bool(cache.public or cache.max_age) and not (cache.private or cache.no_store)
 
 
 def _keep_out_of_caches(response: Any) -> None:
     vary_by_cookie(response)
+    for told in {name for name, _ in response.headers if goes_before_cache_control(name)}:
+        response.headers.pop(told, None)
     cache = response.cache_control
     if cache.no_store or cache.private:
         return
