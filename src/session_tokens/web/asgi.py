@@ -91,7 +91,7 @@ class AsyncWebSession(WebSession):
 
     @property
     def is_forged(self) -> bool:
-        """Whether a page of another origin sent the request, which then logs nobody in."""
+        """Whether a page of another origin sent the request, which then logs nobody in and opens no session."""
         return self._request.incoming.is_forged
 
     def closes(self, websocket: WebSocket | None = None, code: int = SESSION_ENDED) -> Closing:

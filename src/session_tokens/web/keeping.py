@@ -158,7 +158,8 @@ class Keeping:
     def settling(self, session: WebSession, status: int) -> Generator[Command, Any, CookieChange]:
         """Do to a session what a response of that status does to it; return what becomes of the cookie."""
         if self._is_over and session.record is None:
-            return CookieChange.SET if session.modified and status < 500 else CookieChange.KEEP
+            is_shown = session.modified and status < 500 and not session.is_forged
+            return CookieChange.SET if is_shown else CookieChange.KEEP
         return (yield from session.settling(status))
 
     def cookie_header(self, change: CookieChange, session: WebSession, *, is_https: bool) -> str | None:

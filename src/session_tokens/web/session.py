@@ -12,6 +12,7 @@ At the response, the first row that fits decides:
 | logged out, or all fields were taken out | end | clear |
 | logged in | one ``log_in``, which ends the session before | set |
 | first fields of a visitor | one ``log_in(None)`` | set |
+| the same, by a page of another origin | nothing | untouched |
 | fields changed | one update of these fields | untouched |
 | nothing changed | nothing, or a touch at the loading if one was due | untouched |
 
@@ -41,6 +42,7 @@ from .cookies import LONGEST_S
 from .fields import NOBODY, OwnerField, as_it_is, check_field
 from .handing_out import handing_out
 from .steps import retaken
+from .withheld import dropped
 
 Client = Callable[[], tuple[str | None, str | None]]
 """Returns the user agent and the address of a client, for the sessions that are opened here."""
@@ -263,6 +265,11 @@ class WebSession(Contents):
         return self._log_in
 
     @property
+    def is_forged(self) -> bool:
+        """Whether a page of another origin sent the request, which then opens no session; frameworks know it."""
+        return False
+
+    @property
     def is_untouched(self) -> bool:
         """Whether there is no session, and nobody has looked for one: the response has nothing to do with any."""
         return self.record is None and not self.accessed and self._log_in is None
@@ -426,6 +433,9 @@ class WebSession(Contents):
         return CookieChange.KEEP if former is None else CookieChange.CLEAR
 
     def _settle_visitor(self, changes: Mapping[str, JSON]) -> Generator[Command, Any, CookieChange]:
+        if self.is_forged:
+            dropped.tell()
+            return CookieChange.KEEP
         options = {**self._client(), **self.options, "data": changes}
         issued: Issued = yield Command("log_in", (None,), {**options, "secret": new_secret(self.kind)})
         self.record, self._secret = issued.session, issued.secret

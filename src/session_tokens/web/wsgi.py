@@ -76,7 +76,7 @@ class WsgiSession(WebSession):
 
     @property
     def is_forged(self) -> bool:
-        """Whether a page of another origin sent the request, which then logs nobody in."""
+        """Whether a page of another origin sent the request, which then logs nobody in and opens no session."""
         return self._request.incoming.is_forged
 
     def list_devices(self, *, after: str | None = None, limit: int = 100) -> Page[Session]:

@@ -20,6 +20,7 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.conf import settings
+from django.contrib.auth import SESSION_KEY as USER
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.middleware import SessionMiddleware as DjangosMiddleware
 from django.core.handlers.exception import response_for_exception
@@ -32,6 +33,7 @@ from ...errors import SessionEnded, StoreError
 from ...records import Session
 from ..keeping import goes_before_cache_control, keeps_private
 from .engine import SessionStore
+from .forged import dropped, is_forged
 from .moving_in import peer
 from .outages import unavailable
 
@@ -181,6 +183,8 @@ class SessionMiddleware(DjangosMiddleware):
         if not _is_ours(session):
             return response
         try:
+            if _is_to_be_dropped(request):
+                session.flush()
             if _is_to_be_saved(session, response):
                 session.save()
             elif _is_to_be_handed_out(request):
@@ -201,6 +205,8 @@ class SessionMiddleware(DjangosMiddleware):
         if not _is_ours(session):
             return response
         try:
+            if _is_to_be_dropped(request):
+                await session.aflush()
             if _is_to_be_saved(session, response):
                 await session.asave()
             elif _is_to_be_handed_out(request):
@@ -228,6 +234,20 @@ def _others_key(request: Any) -> str | None:
 
 def _is_ours(session: object) -> bool:
     return isinstance(session, SessionStoreById)
+
+
+def _is_to_be_dropped(request: Any) -> bool:
+    """Whether a page of another origin put something into a visitor's session, without a cookie of ours.
+
+    A log-in in such a request is Django's own matter, as ``CsrfViewMiddleware`` and its exemptions have it.
+    """
+    session = request.session
+    if cookie_name() in request.COOKIES or _others_key(request) or session.is_empty():
+        return False  # without asking the store, for the view may not have
+    if USER in session or not is_forged(request):
+        return False
+    dropped.tell()
+    return True
 
 
 def _is_to_be_saved(session: SessionStoreById, response: HttpResponse) -> bool:

@@ -25,7 +25,7 @@ from ..process_store import ProcessStore
 from ..rotating import GRACE_S, rotating
 from ..session import WebSession, drive
 from .by_flask import SessionsByFlask, answer_unavailable, is_of_outage, unavailable, vary_by_cookie
-from .session import FlaskSession, decode, encode
+from .session import FlaskSession, FlaskWebSession, decode, encode
 from .settings import store_url
 
 KNOWN = "session_tokens.known"
@@ -147,7 +147,8 @@ class SessionTokensInterface(SessionsByFlask, SessionInterface):
                 record = applications(tokens.verify_session(presented)) if presented else None
                 if record is not None:
                     request.environ[KNOWN] = presented, record.id
-                web = WebSession(record, presented or None, encode=encode, decode=decode, client=client)
+                web = FlaskWebSession(record, presented or None, encode=encode, decode=decode, client=client)
+                web.is_forged = is_forged
                 # A route there is none for is another library's, as the polling of Flask-SocketIO.
                 sets_cookie = not opens_socket(upgrade) and request.routing_exception is None
                 if self._rotating is not None and sets_cookie:

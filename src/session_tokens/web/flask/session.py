@@ -30,6 +30,16 @@ def decode(value: Any) -> Any:
     return value if type(value) in SCALARS else _tagged.loads(json.dumps(value))
 
 
+class FlaskWebSession(WebSession):
+    """What a ``FlaskSession`` holds.
+
+    Attributes:
+        is_forged: whether a page of another origin sent the request, which then opens no session.
+    """
+
+    is_forged = False
+
+
 class FlaskSession(SessionMixin):
     """What ``flask.session`` is: the fields of a ``WebSession``, and who is logged in.
 
