@@ -44,9 +44,11 @@ def test_this_machine_may_be_listened_on(host: str) -> None:
 
 def test_a_trusted_proxy_is_a_network() -> None:
     assert [str(network) for network in proxies_of(["10.0.0.0/8", "::1"])] == ["10.0.0.0/8", "::1/128"]
-    as_ipv6 = ["::ffff:10.0.0.0/104", "::ffff:192.0.2.7", "::/0", "2001:db8::/32"]
-    assert [str(network) for network in proxies_of(as_ipv6)] == ["10.0.0.0/8", "192.0.2.7/32", "::/0", "2001:db8::/32"]
-    assert source_of("::ffff:10.0.0.1", "203.0.113.9", proxies_of(as_ipv6)) == "203.0.113.9"
+    as_ipv6 = ["::ffff:10.0.0.0/104", "::ffff:192.0.2.7", "2001:db8::/32"]
+    assert [str(network) for network in proxies_of(as_ipv6)] == ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"]
+    for trusted in (as_ipv6, ["::/0"]):  # every address, also of a socket for both kinds
+        assert source_of("::ffff:10.0.0.1", "192.0.2.7", proxies_of(trusted)) == "192.0.2.7"
+    assert source_of("10.0.0.1", "192.0.2.7", proxies_of(["2001:db8::/32"])) == "10.0.0.1"
     with pytest.raises(InvalidInput, match="network"):
         proxies_of(["proxy.example"])
 

@@ -364,6 +364,7 @@ def abandon_store(url: str) -> None:
     """
     from .common.copy_marks import mark_of, name_in, new_mark, put_mark
     from .common.copying import SPACES, copyable
+    from .common.retry import Full
 
     _insist_it_outlives(url)
     insist_it_is_there(url)
@@ -374,7 +375,8 @@ def abandon_store(url: str) -> None:
             raise Conflict("no copy into that store is unfinished, so nothing was deleted")
         ours = new_mark(name_in(found[0]))
         for store, mark in zip(stores, found, strict=True):
-            store.run_now(put_mark, mark, ours)  # whoever still copies into it writes no more
+            with suppress(Full):  # then the mark goes with the rest, which whoever still copies into it finds too
+                store.run_now(put_mark, mark, ours)  # whoever still copies into it writes no more
         for store in reversed(stores):  # the first is asked whether a copy is under way, so it is emptied last
             copyable(store).clear_now()
 

@@ -12,6 +12,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 MAPPED_BITS = 96
 """How many bits stand before an address of IPv4 that is written as one of IPv6 (RFC 4291, section 2.5.5.2)."""
+MAPPED = ipaddress.IPv6Address("::ffff:0:0")
+EVERY_IPV4 = ipaddress.IPv4Network("0.0.0.0/0")
 
 
 def address_in(text: str) -> Address:
@@ -40,13 +42,16 @@ def network_in(text: str) -> Network:
 
 
 def proxies_of(texts: Sequence[str]) -> list[Network]:
-    """Return networks written as ``10.0.0.0/8`` or single addresses.
+    """Return networks written as ``10.0.0.0/8`` or single addresses; in ``::/0`` are those of IPv4 too.
 
     Raises:
         InvalidInput: one is none.
     """
     try:
-        return [network_in(text) for text in texts]
+        networks = [network_in(text) for text in texts]
+        if any(isinstance(network, ipaddress.IPv6Network) and MAPPED in network for network in networks):
+            networks.append(EVERY_IPV4)
+        return networks
     except ValueError:
         raise InvalidInput("a trusted proxy is an address or a network such as 10.0.0.0/8") from None
 

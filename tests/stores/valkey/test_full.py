@@ -12,6 +12,9 @@ import valkey
 
 from session_tokens import AsyncSessionTokens, SessionTokens, Settings, StoreUnavailable
 from session_tokens.audit.log import Audit
+from session_tokens.stores.common.copy_marks import new_mark, put_mark
+from session_tokens.stores.common.copying import SPACES
+from session_tokens.stores.connect import abandon_store, closing_now, open_anyway_now
 from tests.helpers.servers.valkey import ValkeyServer
 
 PEPPER = bytes(range(32))
@@ -24,6 +27,20 @@ def out_of_memory(server: ValkeyServer) -> Iterator[None]:
         client.config_set("maxmemory", 1)
         yield
         client.config_set("maxmemory", 0)
+
+
+def test_a_copy_that_filled_it_can_be_given_up(
+    private_valkey: Callable[..., ValkeyServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SESSION_TOKENS_PEPPER", PEPPER.hex())
+    server = private_valkey()
+    for space in SPACES:
+        with closing_now(open_anyway_now(server.url, space=space)) as store:
+            store.run_now(put_mark, None, new_mark("from elsewhere"))
+    with out_of_memory(server):
+        abandon_store(server.url)
+    with SessionTokens.open(server.url, pepper=PEPPER, sweep=False) as tokens:
+        assert tokens.open_session("alice").session.owner == "alice"
 
 
 def test_ends_and_sweeps_pass_and_what_grows_is_refused(private_valkey: Callable[..., ValkeyServer]) -> None:

@@ -87,16 +87,49 @@ def test_nor_for_the_token_of_the_page_that_refuses_it(tokens: BlockingSessions)
         ("get", {"HTTP_UPGRADE": "websocket"}, False),
         ("put", {}, False),
         ("post", {"HTTP_HOST": "nobody.example"}, False),
+        ("post", {"HTTP_SEC_FETCH_SITE": "same-site"}, True),
+        ("post", {"HTTP_SEC_FETCH_SITE": "none"}, True),
     ],
 )
-def test_what_may_change_something_is_asked_for_its_origin(
+def test_what_may_change_something_is_asked_for_its_site(
     tokens: BlockingSessions, method: str, more: dict[str, Any], is_kept: bool
 ) -> None:
     def view(request: HttpRequest) -> HttpResponse:
         put(request)
         return HttpResponse()
 
-    request = getattr(RequestFactory(), method)("/", HTTP_ORIGIN="https://evil.example", **more)
+    request = getattr(RequestFactory(), method)("/", **{**EVIL, **more})
     answer: Any = SessionMiddleware(view)(request)
 
     assert bool(answer.cookies) is is_kept
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"HTTP_ORIGIN": "https://shop.example", "HTTP_HOST": "10.0.0.7:8000"},
+        {"HTTP_ORIGIN": "null"},
+        {"HTTP_SEC_FETCH_SITE": "same-site", "HTTP_ORIGIN": "https://app.shop.example"},
+    ],
+)
+def test_where_no_cookie_was_withheld_all_is_kept(tokens: BlockingSessions, more: dict[str, Any]) -> None:
+    """Behind a proxy that changes the host, and from another host of the same site, with which cookies are sent."""
+
+    def view(request: HttpRequest) -> HttpResponse:
+        put(request)
+        return HttpResponse()
+
+    answer: Any = SessionMiddleware(view)(RequestFactory().post("/", **more))
+
+    assert bool(answer.cookies)
+
+
+@override_settings(SESSION_COOKIE_SAMESITE="None", SESSION_COOKIE_SECURE=True)
+def test_a_cookie_that_goes_to_all_sites_is_withheld_from_none(tokens: BlockingSessions) -> None:
+    def view(request: HttpRequest) -> HttpResponse:
+        put(request)
+        return HttpResponse()
+
+    answer: Any = SessionMiddleware(view)(RequestFactory().post("/", secure=True, **EVIL))
+
+    assert bool(answer.cookies)

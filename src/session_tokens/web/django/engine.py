@@ -144,7 +144,7 @@ class SessionStore(SessionBase):
         self._noticed(key)
 
     def _noticed(self, key: str) -> None:
-        """Take a new secret when somebody logs in who was not; who logs in again keeps theirs, as in Django."""
+        """Take a new secret when somebody logs in who was not; who logs in again keeps theirs here, as in Django."""
         if key == USER:
             self._is_proven = True
             if self._minted is None and (self._record is None or _user_of(self._record) != str(self._session[USER])):

@@ -1,4 +1,8 @@
-"""Requests that pages of other origins send, told by what Django's settings trust."""
+"""Requests that pages of other sites send, with which browsers send no cookie, told by what Django's settings trust.
+
+``Sec-Fetch-Site`` (Fetch Metadata) alone tells of them here: an ``Origin`` that is not the host's may be a page of the
+same site, with which the cookie is sent, or lie behind a proxy that changes the host.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +11,23 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.exceptions import DisallowedHost
 from django.utils.http import is_same_domain
 
-from ..origins import SAFE, is_cross_origin, opens_socket
+from ..origins import SAFE, opens_socket
 from ..withheld import Dropped
 
 dropped = Dropped(logging.getLogger("session_tokens.web.django"), "CSRF_TRUSTED_ORIGINS")
 
 
-def is_forged(request: Any) -> bool:
-    """Whether a page of another origin sent a request that is not trusted, and it may change something."""
+def is_withheld(request: Any) -> bool:
+    """Whether a page of another site sent a request that is not trusted, so that browsers sent no cookie with it."""
     header = request.META.get
     if request.method in SAFE and not opens_socket(header("HTTP_UPGRADE")):
         return False
-    origin = header("HTTP_ORIGIN")
-    if origin is not None and _is_trusted(origin):
+    if header("HTTP_SEC_FETCH_SITE") != "cross-site" or settings.SESSION_COOKIE_SAMESITE == "None":
         return False
-    try:
-        host = request.get_host()
-    except DisallowedHost:
-        host = None
-    return is_cross_origin(origin, header("HTTP_SEC_FETCH_SITE"), host, ())
+    origin = header("HTTP_ORIGIN")
+    return origin is None or not _is_trusted(origin)
 
 
 def _is_trusted(origin: str) -> bool:

@@ -33,7 +33,7 @@ from ...errors import SessionEnded, StoreError
 from ...records import Session
 from ..keeping import goes_before_cache_control, keeps_private
 from .engine import SessionStore
-from .forged import dropped, is_forged
+from .forged import dropped, is_withheld
 from .moving_in import peer
 from .outages import unavailable
 
@@ -244,7 +244,7 @@ def _is_to_be_dropped(request: Any) -> bool:
     session = request.session
     if cookie_name() in request.COOKIES or _others_key(request) or session.is_empty():
         return False  # without asking the store, for the view may not have
-    if USER in session or not is_forged(request):
+    if USER in session or not is_withheld(request):
         return False
     dropped.tell()
     return True
