@@ -1,9 +1,10 @@
 """Follows the changes of a Valkey or Redis store: one connection that tracks what was read over it for a near cache.
 
 Theory of operation. The server remembers which keys were read over this connection after ``CLIENT CACHING YES``
-(``OPTIN``), keys that a function reads and absent ones too, and says (RESP3) when one of them changes. Reads and what
-is said share the connection, so their order is the server's: a reading that was answered before a change is followed
-by word of it. All reads that are kept go over it, and no writes: what a connection changes itself is tracked no more.
+(``OPTIN``), keys that a function reads and absent ones too (Redis only since 7.2: one before is not followed, and
+nothing of it is kept), and says (RESP3) when one of them changes. Reads and what is said share the connection, so their
+order is the server's: a reading that was answered before a change is followed by word of it. All reads that are kept go
+over it, and no writes: what a connection changes itself is tracked no more.
 
 Each beat reads a key of the partition and ends with the probe of every read (``connections``), which a replica and a
 server that holds the partition no more refuse. Its answer comes after word of all changes before it; so what is kept
@@ -37,6 +38,8 @@ from .schema import Address
 BEATS_MAX: Final = 8
 """Beats that may be under way at once."""
 CACHING = pack([b"CLIENT", b"CACHING", b"YES"])
+OLDEST_REDIS: Final = (7, 2)
+"""The first that tells of the keys that a function reads; one before tells only of those that its caller declares."""
 SETTING_UP = pack([b"HELLO", b"3"]) + pack([b"CLIENT", b"TRACKING", b"ON", b"OPTIN"])
 
 Answer = list[Any] | None
@@ -164,12 +167,14 @@ class Tracking(Following):
     @staticmethod
     def _set_up(wire: socket.socket, replies: Replies) -> None:
         wire.sendall(SETTING_UP)
-        for answer in (replies.read(), replies.read()):
+        hello, tracked = replies.read(), replies.read()
+        for answer in (hello, tracked):
             if isinstance(answer, ErrorReply):
                 raise StoreUnavailable(
                     f"the server does not let changes be followed ({answer}); grant its user +hello +client|tracking "
                     "+client|caching, as in deploy/valkey"
                 )
+        check_tells(hello)
 
     def _serve(self, wire: socket.socket, replies: Replies, woken: socket.socket, lease: Lease) -> None:
         poll = select.poll()
@@ -228,6 +233,28 @@ class Tracking(Following):
         if keys is None:
             raise StoreUnavailable("the server was emptied")
         self.near.changed([key.partition(b"}:")[2] for key in keys])
+
+
+def check_tells(hello: Any) -> None:
+    """Refuse a server that does not tell of all that a function reads, or whose greeting is not understood.
+
+    Args:
+        hello: its reply to ``HELLO 3``.
+
+    Raises:
+        StoreUnavailable: what it answers must not be kept.
+    """
+    fields = hello if isinstance(hello, dict) else {}
+    server, version = fields.get(b"server"), fields.get(b"version")
+    if server == b"valkey":  # the oldest calls itself Redis 7.2
+        return
+    numbers = version.split(b".")[:2] if isinstance(version, bytes) else []
+    is_known = server == b"redis" and len(numbers) == 2 and all(number.isdigit() for number in numbers)
+    if not is_known or tuple(map(int, numbers)) < OLDEST_REDIS:
+        raise StoreUnavailable(
+            "Redis 7.0 does not tell of the keys that a function reads; a near cache needs Redis 7.2 or Valkey; "
+            "the server is asked each time"
+        )
 
 
 def tracking_of(
