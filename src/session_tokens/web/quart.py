@@ -51,11 +51,12 @@ class QuartSession(FlaskSession):
         has_moved: whether the browser is to be given another cookie, though nobody may read the session.
         is_of_socket: whether it is that of a WebSocket, whatever Quart answers: no cookie can be set there.
         is_settled: whether Quart asked to save it.
-        settle_when_left: has it settled too where Quart cancels the view before that; called once it ends.
+        settle_when_left: has it settled too where Quart cancels the view before that; called once it ends, by a plain
+            view on a thread without an event loop.
     """
 
     has_moved = is_of_socket = is_settled = False
-    settle_when_left: Callable[[], None] | None = None
+    settle_when_left: Callable[[], object] | None = None
 
     def log_out(self) -> None:
         """Let the response end the session, or the browser that does not wait for it; its fields are gone now."""
@@ -226,11 +227,8 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
         given = bool(presented or others), incoming.is_forged, self.owner_key, self._owner_of
         session = QuartSession(load, *given)
         session.has_moved = isinstance(outcome, WebSession) and outcome.has_moved
-        if isinstance(request, Request):  # as after a failure, a log-out is done where the browser leaves, and no more
-            session.settle_when_left = partial(self._settle_when_left, app, session)
-        else:
-            session.is_of_socket = True
-            self._settle_when_left(app, session)
+        session.is_of_socket = not isinstance(request, Request)
+        self._settle_when_left(app, session)
         return session
 
     def _settle_when_left(self, app: Quart, session: QuartSession) -> None:
@@ -243,8 +241,12 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
                 settling.add_done_callback(self._settling_left.discard)
 
         view = asyncio.current_task()
-        if view is not None:
+        if view is None:
+            return
+        if session.is_of_socket:
             view.add_done_callback(left)
+        else:  # as after a failure, a log-out is done and no more; of a task that has ended already it is told as well
+            session.settle_when_left = partial(view.get_loop().call_soon_threadsafe, view.add_done_callback, left)
 
     async def save_session(self, app: Quart, session: SessionMixin, response: Any) -> None:
         """Write what a request changed, in one command, and set or clear the cookie."""
