@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from quart import Quart, session
 
 from session_tokens import AsyncSessionTokens
-from session_tokens.web.quart import QuartSessionTokensInterface, logout
+from session_tokens.web.quart import QuartSessionTokensInterface, login, logout
 
 
 @pytest.fixture
@@ -102,3 +103,24 @@ async def test_a_plain_view_logs_out_a_browser_that_leaves(
     async with asyncio.timeout(30):
         while await tokens.get_session(issued.session.id) is not None:  # noqa: ASYNC110  # it tells nobody
             await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("does", ["look", "put", "log-in"])
+async def test_the_first_visitor_of_a_process_may_come_to_a_plain_view(tmp_path: Path, does: str) -> None:
+    app = made(f"sqlite:///{tmp_path}/sessions.db")
+
+    @app.post("/first")
+    def first() -> str:
+        if does == "put":
+            session["cart"] = ["pen"]
+        elif does == "log-in":
+            login("ann")
+        return repr(session.get("cart"))
+
+    interface: Any = app.session_interface
+    try:
+        answer = await app.test_client().post("/first")
+        assert answer.status_code == 200
+        assert ("Set-Cookie" in answer.headers) == (does != "look")
+    finally:
+        await interface.close()

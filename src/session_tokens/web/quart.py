@@ -37,7 +37,7 @@ from .moving_in import Peer, moving_in, peers_of, taken_in
 from .origins import FORGED
 from .rotating import GRACE_S, rotating
 from .session import WebSession, drive_async, loading
-from .shared_store import SharedStore
+from .shared_store import SharedStore, running_loop
 
 log = logging.getLogger("session_tokens.web")
 
@@ -185,6 +185,7 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
 
     async def open_session(self, app: Quart, request: BaseRequestWebsocket) -> QuartSession:
         """Return the session of a request, read from the store if the browser has a cookie of ours."""
+        loop = running_loop()  # a plain view, which is run on a thread, has none
         arriving = _Asked(request, self._incoming)
         cookie, incoming = arriving.cookie, arriving.incoming
         presented = cookie(self.cookie_name(app, request))
@@ -192,7 +193,7 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
 
         def made(record: Session | None = None, secret: str | None = None) -> AsyncWebSession:
             store = self.store_of(app)
-            given = store.when_asked(), store.ends, arriving
+            given = store.when_asked(loop), store.ends, arriving
             return AsyncWebSession(record, secret, *given, options={}, encode=encode, decode=decode)
 
         async def found() -> AsyncWebSession | StoreError | None:

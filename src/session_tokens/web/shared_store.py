@@ -38,7 +38,8 @@ class OpenedWhenAsked:
         return call
 
 
-def _running_loop() -> asyncio.AbstractEventLoop:
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the loop that serves; raise ``RuntimeError`` where it is not of asyncio."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -98,17 +99,17 @@ class SharedStore:
         self._by_loop: dict[asyncio.AbstractEventLoop, _OfLoop] = {}
         self._changing = threading.Lock()
 
-    def at_hand(self) -> AsyncSessionTokens | None:
-        """Return the API on the store if it is open for the running loop."""
+    def at_hand(self, loop: asyncio.AbstractEventLoop | None = None) -> AsyncSessionTokens | None:
+        """Return the API on the store if it is open for a loop, by default the running one."""
         if self._used is not None:
             return self._used
         if self._of_all is not None:
             return self._of_all
-        here = self._by_loop.get(_running_loop())
+        here = self._by_loop.get(loop or running_loop())
         return None if here is None else here.tokens
 
     def _here(self) -> _OfLoop:
-        loop = _running_loop()
+        loop = running_loop()
         here = self._by_loop.get(loop)
         if here is None:
             with self._changing:
@@ -166,9 +167,9 @@ class SharedStore:
                 log.warning("the store of the sessions is not there yet: %s", error)
         return self.when_asked()
 
-    def when_asked(self) -> AsyncSessionTokens:
-        """Return the API on the store if it is open, else one that opens it when it is asked."""
-        return self.at_hand() or cast("AsyncSessionTokens", OpenedWhenAsked(self))
+    def when_asked(self, loop: asyncio.AbstractEventLoop | None = None) -> AsyncSessionTokens:
+        """Return the API on the store if it is open for a loop, else one that opens it when it is asked."""
+        return self.at_hand(loop) or cast("AsyncSessionTokens", OpenedWhenAsked(self))
 
     def use(self, tokens: AsyncSessionTokens | None) -> AsyncSessionTokens | None:
         """Keep sessions with another API from now on, as tests do; return the one that was given before."""
