@@ -124,12 +124,13 @@ def test_where_no_cookie_was_withheld_all_is_kept(tokens: BlockingSessions, more
     assert bool(answer.cookies)
 
 
-@override_settings(SESSION_COOKIE_SAMESITE="None", SESSION_COOKIE_SECURE=True)
-def test_a_cookie_that_goes_to_all_sites_is_withheld_from_none(tokens: BlockingSessions) -> None:
+@pytest.mark.parametrize("named", [{"SESSION_COOKIE_SAMESITE": "None"}, {"SESSION_COOKIE_PARTITIONED": True}])
+def test_a_cookie_that_goes_to_all_sites_is_withheld_from_none(tokens: BlockingSessions, named: dict[str, Any]) -> None:
     def view(request: HttpRequest) -> HttpResponse:
         put(request)
         return HttpResponse()
 
-    answer: Any = SessionMiddleware(view)(RequestFactory().post("/", secure=True, **EVIL))
+    with override_settings(SESSION_COOKIE_SECURE=True, **named):
+        answer: Any = SessionMiddleware(view)(RequestFactory().post("/", secure=True, **EVIL))
 
     assert bool(answer.cookies)

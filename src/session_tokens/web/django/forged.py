@@ -19,12 +19,22 @@ from ..withheld import Dropped
 dropped = Dropped(logging.getLogger("session_tokens.web.django"), "CSRF_TRUSTED_ORIGINS")
 
 
+def is_partitioned() -> bool:
+    """Whether the session cookie goes with requests from pages of all sites, kept apart for each."""
+    return bool(getattr(settings, "SESSION_COOKIE_PARTITIONED", False))
+
+
+def same_site() -> Any:
+    """Return the ``SameSite`` that the session cookie is given."""
+    return "None" if is_partitioned() else settings.SESSION_COOKIE_SAMESITE
+
+
 def is_withheld(request: Any) -> bool:
     """Whether a page of another site sent a request that is not trusted, so that browsers sent no cookie with it."""
     header = request.META.get
     if request.method in SAFE and not opens_socket(header("HTTP_UPGRADE")):
         return False
-    if header("HTTP_SEC_FETCH_SITE") != "cross-site" or settings.SESSION_COOKIE_SAMESITE == "None":
+    if header("HTTP_SEC_FETCH_SITE") != "cross-site" or same_site() == "None":
         return False
     origin = header("HTTP_ORIGIN")
     return origin is None or not _is_trusted(origin)

@@ -33,7 +33,7 @@ from ...errors import SessionEnded, StoreError
 from ...records import Session
 from ..keeping import goes_before_cache_control, keeps_private
 from .engine import SessionStore
-from .forged import dropped, is_withheld
+from .forged import dropped, is_partitioned, is_withheld, same_site
 from .moving_in import peer
 from .outages import unavailable
 
@@ -311,7 +311,7 @@ def _put_secret(session: SessionStoreById, response: HttpResponse) -> None:
 
 
 def _put(response: HttpResponse, value: str, *, max_age: int | None) -> None:
-    name, is_partitioned = cookie_name(), bool(getattr(settings, "SESSION_COOKIE_PARTITIONED", False))
+    name = cookie_name()
     response.set_cookie(
         name,
         value,
@@ -321,9 +321,9 @@ def _put(response: HttpResponse, value: str, *, max_age: int | None) -> None:
         path=settings.SESSION_COOKIE_PATH,
         secure=bool(settings.SESSION_COOKIE_SECURE),
         httponly=bool(settings.SESSION_COOKIE_HTTPONLY),
-        samesite="None" if is_partitioned else settings.SESSION_COOKIE_SAMESITE,
+        samesite=same_site(),
     )
-    if is_partitioned and settings.SESSION_COOKIE_SECURE:
+    if is_partitioned() and settings.SESSION_COOKIE_SECURE:
         partitioned = PartitionedMorsel()
         partitioned.set(name, value, response.cookies[name].coded_value)
         partitioned.update(response.cookies[name])
